@@ -1,0 +1,147 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailsyncd/providers"
+	"mailsyncd/store"
+)
+
+// When the provider forgot its position, the window it walks again begins this
+// long before the last complete poll: a poll that was complete for us may have
+// missed mail that another server of the same cluster had not shown yet.
+const resetMargin = 72 * time.Hour
+
+// A poll that finds nothing writes nothing, but once a day the time of the last
+// success is written down: after a restart it says how far back to walk and who
+// is overdue.
+const successEvery = 24 * time.Hour
+
+// drain reads what is new, page by page. A first pass walks the window.
+func (p *pass) drain(ctx context.Context) error {
+	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	if err != nil {
+		return fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	walk, err := p.cfg.Store.Walk(ctx, p.walk(""))
+	if err != nil {
+		return fmt.Errorf("reading the cursor: %w", err)
+	}
+	if walk.Version == 0 {
+		if walk, row, err = p.begin(ctx, row); err != nil {
+			return err
+		}
+	}
+	for !p.spent() {
+		page, err := p.next(ctx, row, walk)
+		if err != nil {
+			return err
+		}
+		if walk, err = p.take(ctx, row, walk, page); err != nil {
+			return err
+		}
+		if !page.More {
+			return p.polled(ctx)
+		}
+	}
+	return nil
+}
+
+// begin commits the start of the first walk: the cursor, the horizon, and the
+// directory revision from which later activations are owed a look-back.
+func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, store.Mailbox, error) {
+	now := time.Now().UTC()
+	if row.Horizon.IsZero() {
+		row.Horizon = now.Add(-p.cfg.Backfill)
+	}
+	// Read before the walk begins: whoever becomes matchable while it runs is
+	// walked for again.
+	revision := p.cfg.Directory().Revision()
+	cur, err := p.session.Start(ctx, row.Horizon)
+	if err != nil {
+		return store.WalkState{}, row, fmt.Errorf("starting the first walk: %w", err)
+	}
+	b := store.Batch{State: store.WalkState{Cursor: string(cur), Started: now}, Revision: revision, Now: now}
+	walk, err := p.commit(ctx, "", 0, b, func(r *store.Mailbox) {
+		r.Horizon, r.LookedBack = row.Horizon, revision
+	})
+	row.LookedBack = revision
+	return walk, row, err
+}
+
+// next asks for the page after the cursor, and begins the window again where
+// the provider cannot even do that by itself.
+func (p *pass) next(ctx context.Context, row store.Mailbox, walk store.WalkState) (providers.Page, error) {
+	window := providers.Window{Since: p.windowStart(row)}
+	page, err := p.session.Next(ctx, providers.Cursor(walk.Cursor), window)
+	if errors.Is(err, providers.ErrCursorExpired) {
+		cur, err := p.session.Start(ctx, window.Since)
+		if err != nil {
+			return page, fmt.Errorf("walking the window again: %w", err)
+		}
+		return providers.Page{Next: cur, More: true, Reset: "cursor expired"}, nil
+	}
+	if err != nil {
+		return page, fmt.Errorf("reading new mail: %w", err)
+	}
+	return page, nil
+}
+
+// windowStart is where a walk begins whose position the provider forgot: the
+// earlier of (now − backfill) and (last complete poll − 3 days), so that a long
+// outage leaves no gap. Before the first complete poll it is the horizon.
+func (p *pass) windowStart(row store.Mailbox) time.Time {
+	since := time.Now().UTC().Add(-p.cfg.Backfill)
+	switch last := row.LastSuccess; {
+	case last.IsZero():
+		return row.Horizon
+	case last.Add(-resetMargin).Before(since):
+		return last.Add(-resetMargin)
+	}
+	return since
+}
+
+// take decides a page of the main walk and commits it with its cursor. A page
+// that brought nothing and moved nothing is not written.
+func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState, page providers.Page) (store.WalkState, error) {
+	if page.Reset != "" {
+		p.cfg.Log.Warn("position forgotten, walking the window again",
+			"event", "cursor_reset", "cause", page.Reset)
+	}
+	if string(page.Next) == walk.Cursor && len(page.Messages) == 0 {
+		return walk, nil
+	}
+	origin := store.OriginPoll
+	if row.LastSuccess.IsZero() {
+		origin = store.OriginBackfill
+	}
+	b := p.decide(page, row.Horizon, origin)
+	b.State = walk
+	b.State.Cursor = string(page.Next)
+	return p.commit(ctx, "", walk.Version, b, nil)
+}
+
+// polled notes a complete poll, at most daily.
+func (p *pass) polled(ctx context.Context) error {
+	now := time.Now().UTC()
+	p.row.Lock()
+	defer p.row.Unlock()
+	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	if err != nil {
+		return fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	if now.Sub(row.LastSuccess) < successEvery {
+		return nil
+	}
+	row.LastSuccess = now
+	if row.LastAudit.IsZero() {
+		row.LastAudit = now // the first walk has just read it all
+	}
+	if err := p.cfg.Store.SetMailbox(ctx, row, nil, now); err != nil {
+		return fmt.Errorf("noting the poll: %w", err)
+	}
+	return nil
+}

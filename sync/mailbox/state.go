@@ -1,0 +1,160 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailsyncd/providers"
+	"mailsyncd/store"
+)
+
+// A single hiccup of the network is no news: the state becomes backing_off, and
+// an event is posted, with this failure in a row.
+const failuresUntilBackingOff = 2
+
+// settle records what the outcome of a pass means for the mailbox's state. A
+// success of an active mailbox changes nothing and writes nothing. The error is
+// handed on; if noting it fails too, both are.
+func (m *Mailbox) settle(ctx context.Context, err error) error {
+	if notOurs(ctx, err) {
+		return err
+	}
+	// The verdict is kept even when the daemon is stopping.
+	ctx = context.WithoutCancel(ctx)
+	noted := m.change(ctx, func(row *store.Mailbox) { outcome(row, err) })
+	return errors.Join(err, noted)
+}
+
+// notOurs tells that the outcome says nothing about this mailbox: the daemon is
+// stopping, has no directory yet, or takes nothing more in.
+func notOurs(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, ErrNotReady) || errors.Is(err, store.ErrFull)
+}
+
+// outcome is the transition table of a pass's result. A pause or suspension
+// that came while the pass ran stays.
+func outcome(row *store.Mailbox, err error) {
+	if row.State == store.MailboxPaused || row.State == store.MailboxSuspended {
+		return
+	}
+	if err == nil {
+		row.State, row.Class, row.Action, row.Err = store.MailboxActive, "", "", ""
+		row.Tries, row.RetryAt = 0, time.Time{}
+		return
+	}
+	class := providers.Classify(err)
+	row.Tries++
+	row.Class, row.Action, row.Err = string(class), Action(class), err.Error()
+	var throttled *providers.ThrottledError
+	if errors.As(err, &throttled) {
+		row.RetryAt = time.Now().UTC().Add(throttled.After)
+	}
+	switch {
+	case class == providers.ClassUnauthorized:
+		row.State = store.MailboxUnauthorized
+	case row.Tries >= failuresUntilBackingOff && row.State != store.MailboxUnauthorized:
+		row.State = store.MailboxBackingOff
+	}
+}
+
+// Action says what an operator should do about a class of failure.
+func Action(c providers.Class) string {
+	switch c {
+	case providers.ClassUnauthorized:
+		return "put a working credential into the mailbox's password or token file; it is tried again as soon as the file changes"
+	case providers.ClassThrottled:
+		return "nothing: the server asked for a pause and is asked again afterwards; lower sync.per_host if it repeats"
+	case providers.ClassNetwork:
+		return "check that the mail server's host and port can be reached from this machine"
+	case providers.ClassTLS:
+		return "check the server's certificate; set imap.ca_file when a private CA signed it"
+	case providers.ClassConfig:
+		return "mend the file or setting that the error names"
+	default:
+		return "see the error; the mailbox is tried again by itself"
+	}
+}
+
+// Pause stops polling until Resume; an operator's decision outlives restarts.
+func (m *Mailbox) Pause(ctx context.Context) error {
+	return m.change(ctx, func(row *store.Mailbox) { row.State = store.MailboxPaused })
+}
+
+// Suspend stops polling because the mailbox's user is disabled. Cursor and
+// credentials are kept. An operator's pause stays on top.
+func (m *Mailbox) Suspend(ctx context.Context) error {
+	return m.change(ctx, func(row *store.Mailbox) {
+		if row.State != store.MailboxPaused {
+			row.State = store.MailboxSuspended
+		}
+	})
+}
+
+// Unsuspend takes Suspend back; a mailbox in any other state stays as it is.
+func (m *Mailbox) Unsuspend(ctx context.Context) error {
+	return m.change(ctx, func(row *store.Mailbox) {
+		if row.State == store.MailboxSuspended {
+			row.State = store.MailboxActive
+		}
+	})
+}
+
+// Resume ends a pause and forgets failures: the next pass tries afresh.
+func (m *Mailbox) Resume(ctx context.Context) error {
+	return m.change(ctx, func(row *store.Mailbox) {
+		row.State, row.Class, row.Action, row.Err = store.MailboxActive, "", "", ""
+		row.Tries, row.RetryAt = 0, time.Time{}
+	})
+}
+
+// Row returns the mailbox's row.
+func (m *Mailbox) Row(ctx context.Context) (store.Mailbox, error) {
+	return m.cfg.Store.Mailbox(ctx, m.cfg.ID)
+}
+
+// change applies f to the row. A new state is stamped, logged and posted as an
+// event with the same commit; a row that f left as it was is not written.
+func (m *Mailbox) change(ctx context.Context, f func(*store.Mailbox)) error {
+	m.row.Lock()
+	defer m.row.Unlock()
+	old, err := m.cfg.Store.Mailbox(ctx, m.cfg.ID)
+	if err != nil {
+		return fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	if old.State == "" {
+		old.State = store.MailboxActive // never polled: active from the start, without an event
+	}
+	row := old
+	if f(&row); row == old {
+		return nil
+	}
+	now := time.Now().UTC()
+	var event *store.MailboxEvent
+	if row.State != old.State {
+		row.Since = now
+		event = &store.MailboxEvent{
+			Mailbox: row.ID, State: row.State, Previous: old.State,
+			Class: row.Class, Since: now, Action: row.Action,
+		}
+	}
+	if err := m.cfg.Store.SetMailbox(ctx, row, event, now); err != nil {
+		return fmt.Errorf("noting the mailbox's state: %w", err)
+	}
+	if event != nil {
+		m.logChange(row, old.State)
+	}
+	return nil
+}
+
+// logChange writes the one log line of a change of state.
+func (m *Mailbox) logChange(row store.Mailbox, previous store.MailboxState) {
+	args := []any{"event", "mailbox_state", "state", row.State, "previous", previous}
+	if row.Class == "" {
+		m.cfg.Log.Info("mailbox changed its state", args...)
+		return
+	}
+	m.cfg.Log.Warn("mailbox changed its state",
+		append(args, "class", row.Class, "err", row.Err, "action", row.Action)...)
+}

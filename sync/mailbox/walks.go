@@ -1,0 +1,162 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"mailsyncd/providers"
+	"mailsyncd/store"
+)
+
+const (
+	// A look-back for more addresses than this walks every header of the window
+	// instead of carrying the list along: reading headers is cheaper than
+	// searching from about 20 addresses on, and the list is stored per walk.
+	maxWalkAddresses = 200
+	// The daily audit reads this much again.
+	auditWindow = 72 * time.Hour
+	auditEvery  = 24 * time.Hour
+)
+
+// lookBack walks old mail for the addresses that became matchable since this
+// mailbox last looked back. It makes the order of arrival irrelevant: candidate
+// first or mail first, the same pairs are delivered.
+//
+// It runs after drain: the drain was decided at a revision no older than the one
+// read here minus what the walk below covers, so every mail is seen either by
+// the drain with the candidate known, or by this walk.
+func (p *pass) lookBack(ctx context.Context) error {
+	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	if err != nil {
+		return fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskLookBack))
+	if err != nil {
+		return fmt.Errorf("reading the look-back: %w", err)
+	}
+	if walk.Version == 0 {
+		var owed bool
+		if walk, owed, err = p.owed(ctx, row); err != nil || !owed {
+			return err
+		}
+	}
+	return p.walkBack(ctx, taskLookBack, walk, row.Horizon, store.OriginLookback, func(r *store.Mailbox) {
+		r.LookedBack = max(r.LookedBack, walk.Revision)
+	})
+}
+
+// owed computes the look-back this mailbox owes now. Nothing is written when
+// nothing is owed: the next pass asks the log again, from the same revision.
+func (p *pass) owed(ctx context.Context, row store.Mailbox) (store.WalkState, bool, error) {
+	upTo := p.cfg.Directory().Revision()
+	if upTo <= row.LookedBack {
+		return store.WalkState{}, false, nil
+	}
+	acts, whole, err := p.cfg.Store.Activations(ctx, row.LookedBack, upTo)
+	if err != nil {
+		return store.WalkState{}, false, fmt.Errorf("reading activations: %w", err)
+	}
+	if whole && len(acts) == 0 {
+		return store.WalkState{}, false, nil
+	}
+	walk := store.WalkState{Revision: upTo, Started: time.Now().UTC()}
+	if walk.Since = p.earliest(acts); !whole {
+		walk.Since = p.forgotten(row)
+	}
+	if whole {
+		walk.Addresses = addresses(acts)
+	}
+	return walk, true, nil
+}
+
+// earliest is where the look-back of these activations begins. Each stored its
+// own beginning, so a walk that runs late does not lose mail off the edge.
+func (p *pass) earliest(acts []store.Activation) time.Time {
+	var since time.Time
+	for _, a := range acts {
+		if since.IsZero() || a.Since.Before(since) {
+			since = a.Since
+		}
+	}
+	return since
+}
+
+// forgotten is where a look-back begins when the log of activations no longer
+// reaches back: none of them is older than the last poll that was noted.
+func (p *pass) forgotten(row store.Mailbox) time.Time {
+	if row.LastSuccess.IsZero() {
+		return row.Horizon
+	}
+	return row.LastSuccess.Add(-successEvery - p.cfg.Backfill)
+}
+
+// addresses lists the activated addresses, or nil for "walk for all".
+func addresses(acts []store.Activation) []string {
+	seen := make(map[string]bool, len(acts))
+	var keys []string
+	for _, a := range acts {
+		if a.Key == "" || len(keys) >= maxWalkAddresses {
+			return nil
+		}
+		if !seen[a.Key] {
+			seen[a.Key] = true
+			keys = append(keys, a.Key)
+		}
+	}
+	return keys
+}
+
+// audit reads the last days' headers once more and decides them again. What it
+// finds undelivered was missed by the polls: a server that reused UIDs, a
+// restored mailbox. No state of unmatched mail is kept for it.
+func (p *pass) audit(ctx context.Context) error {
+	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	if err != nil {
+		return fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	now := time.Now().UTC()
+	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskAudit))
+	if err != nil {
+		return fmt.Errorf("reading the audit: %w", err)
+	}
+	if walk.Version == 0 {
+		if now.Sub(row.LastAudit) < auditEvery {
+			return nil
+		}
+		walk = store.WalkState{Since: now.Add(-auditWindow), Started: now}
+	}
+	before := p.report.Matched
+	err = p.walkBack(ctx, taskAudit, walk, row.Horizon, store.OriginRepair, func(r *store.Mailbox) { r.LastAudit = now })
+	if found := p.report.Matched - before; found > 0 {
+		p.cfg.Log.Warn("the daily audit found mail that polling had missed",
+			"event", "audit_found", "matched", found)
+	}
+	return err
+}
+
+// walkBack runs a walk over old mail to its end or to the end of the budget.
+// Every page is committed with the walk's own cursor, so a killed daemon goes
+// on where it stood; finish changes the mailbox's row with the last page.
+func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, horizon time.Time, origin store.Origin, finish func(*store.Mailbox)) error {
+	query := providers.Query{Since: walk.Since, Addresses: walk.Addresses}
+	for !p.spent() {
+		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
+		if err != nil {
+			return fmt.Errorf("walking back (%s): %w", task, err)
+		}
+		b := p.decide(page, horizon, origin)
+		b.State, b.Done = walk, !page.More
+		b.State.Cursor = string(page.Next)
+		b.State.Scanned += uint64(len(page.Messages))
+		b.State.Matched += uint64(len(b.Messages))
+		var mutate func(*store.Mailbox)
+		if b.Done {
+			mutate = finish
+		}
+		if walk, err = p.commit(ctx, task, walk.Version, b, mutate); err != nil || b.Done {
+			return err
+		}
+	}
+	return nil
+}
