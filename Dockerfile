@@ -1,19 +1,18 @@
-# Built by `docker build --build-arg VERSION=$(git describe --tags --always) .`
+# docker build --build-arg VERSION="$(git describe --tags --always)" -t mailsyncd .
 # Two stages: the compiler, then an image with the binary, CA roots and nothing
-# else: no shell, not root.
+# else: static, no shell, not root.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=devel
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/mailsyncd ./cmd/mailsyncd \
- && mkdir -p /out/state /out/run
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/mailsyncd ./cmd/mailsyncd \
+ && install -d -m 0700 -o 65532 -g 65532 /out/var/lib/mailsyncd /out/run/mailsyncd \
+ && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
-FROM gcr.io/distroless/static-debian12:nonroot
-COPY --from=build /out/mailsyncd /usr/local/bin/mailsyncd
-COPY --from=build --chown=65532:65532 /out/state /var/lib/mailsyncd
-COPY --from=build --chown=65532:65532 /out/run /run/mailsyncd
+FROM scratch
+COPY --from=build /out /
 USER 65532:65532
 VOLUME /var/lib/mailsyncd
 EXPOSE 9464
