@@ -6,6 +6,23 @@
 // A mail matches when the address of a matched candidate stands in From,
 // Sender, Reply-To, To, Cc or Bcc and no guard refuses. Being in a thread with
 // a match is never enough.
+//
+// The guards exist because a directory is written by people: an address that
+// does not belong to one candidate alone (the recruiter's own, a colleague's,
+// jobs@) would pull everybody's mail into the ATS. Every guard would rather
+// refuse than leak, and every refusal says what would change it (Guard.Mend).
+//
+// The answer does not depend on whose mailbox held the mail, but for the two
+// guards that are about that mailbox: ignored_folder and horizon. Two mailboxes
+// with one mail therefore deliver the same candidates and the same direction,
+// whoever is polled first.
+//
+//	matcher.go  the vocabulary: guard, mail, match, refusal, decision
+//	company.go  the configuration, folded once
+//	decide.go   finding candidates, grouping, direction
+//	guards.go   one function for each guard
+//	roles.go    local parts that several people read
+//	mend.go     what would change a refusal
 package matcher
 
 import (
@@ -84,7 +101,10 @@ const (
 	Other    Direction = "other"
 )
 
-// Match is one candidate the mail belongs to.
+// Match is one candidate the mail belongs to. There is one for each candidate:
+// when several of its addresses stand in the mail and pass, Key and Address are
+// the one in the first field (within a field, the first by Key), and Fields are
+// those of all of them.
 type Match struct {
 	Ref     string
 	Key     string   // folded address, the rule that matched
@@ -105,9 +125,15 @@ type Refusal struct {
 
 // Decision is the verdict on one mail and all that led to it. The zero
 // Decision is the common one: no candidate's address stands in the mail.
+//
+// Its order is fixed, whatever the order of addresses in the header: by Ref,
+// then by the first field and Key of the address, then as Guards are asked.
 type Decision struct {
-	Matches  []Match
-	Refusals []Refusal // every guard that refused, per candidate; empty when none
+	Matches []Match
+	// Refusals are every guard that refused, for every address of every
+	// candidate in the mail; empty when none did. A candidate may have a match
+	// by one address and refusals of another.
+	Refusals []Refusal
 	// Asked are the guards that were asked: all of them once a candidate's
 	// address was found, none before.
 	Asked     []Guard
