@@ -1,0 +1,195 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// maxFile bounds one configuration file: 20,000 mailboxes take about 4 MB.
+const maxFile = 64 << 20
+
+// Load reads the configuration file and the files it includes. On failure the
+// error is an *Error with everything that is wrong. Secrets are not read here:
+// a mailbox whose password file is missing must not keep the others from being
+// polled. CheckFiles looks at them.
+func Load(path string) (*Config, error) {
+	l := &loader{env: os.Getenv, read: readRegular, glob: filepath.Glob}
+	return l.load(path)
+}
+
+// loader is one run of Load. Its functions are the outside world.
+type loader struct {
+	env  func(string) string
+	read func(path string) ([]byte, error)
+	glob func(pattern string) ([]string, error)
+
+	main    *source
+	sources []*source // main first, then the included files
+}
+
+func (l *loader) load(path string) (*Config, error) {
+	cfg := Default()
+	cfg.File = path
+	l.main = l.parse(path, &cfg)
+	mailboxes := l.decodeMailboxes(l.main, &cfg)
+	for _, file := range l.included(&cfg) {
+		src := l.parse(file, &includeFile{})
+		mailboxes = append(mailboxes, l.decodeMailboxes(src, &cfg)...)
+	}
+	for i := range mailboxes {
+		mailboxes[i].finish()
+		cfg.Mailboxes = append(cfg.Mailboxes, *mailboxes[i].m)
+	}
+	l.validate(&cfg, mailboxes)
+	if problems := l.problems(); len(problems) > 0 {
+		return nil, &Error{problems}
+	}
+	return &cfg, nil
+}
+
+// includeFile is the shape of an included file.
+type includeFile struct {
+	Mailboxes []Mailbox `yaml:"mailboxes"`
+}
+
+func (l *loader) parse(file string, v any) *source {
+	src := newSource(file, l.env)
+	l.sources = append(l.sources, src)
+	data, err := l.read(file)
+	if err != nil {
+		src.fail(0, "", "cannot be read: %s", readProblem(err))
+		return src
+	}
+	src.parse(data, v)
+	return src
+}
+
+// readProblem says why a file could not be read, without its name: that stands
+// in front.
+func readProblem(err error) string {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "it does not exist; check the path"
+	case errors.Is(err, fs.ErrPermission):
+		return "permission denied; let the user that runs mailsyncd read it"
+	case errors.As(err, &path):
+		return path.Err.Error()
+	default:
+		return err.Error()
+	}
+}
+
+// included lists the files that the globs match, each once.
+func (l *loader) included(cfg *Config) []string {
+	var files []string
+	for i, pattern := range cfg.Include {
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(filepath.Dir(cfg.File), pattern)
+		}
+		key := fmt.Sprintf("include[%d]", i)
+		matches, err := l.glob(pattern)
+		switch {
+		case err != nil:
+			l.main.fail(l.main.line(key), key, "is not a glob; mind the brackets")
+		case len(matches) == 0 && !strings.ContainsAny(pattern, `*?[\`):
+			l.main.fail(l.main.line(key), key, "%s does not exist; check the path, or write a glob (*.yaml) that may match nothing", quote(pattern))
+		}
+		files = append(files, matches...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// mailboxNode is a mailbox with the place it comes from.
+type mailboxNode struct {
+	m *Mailbox
+	scope
+}
+
+// decodeMailboxes reads the mailboxes of one file, each starting from the
+// defaults. The defaults' lists are copied on write: decoding replaces a list,
+// it never writes into one.
+func (l *loader) decodeMailboxes(src *source, cfg *Config) []mailboxNode {
+	if src.mailboxes == nil {
+		return nil
+	}
+	nodes := make([]mailboxNode, len(src.mailboxes.Content))
+	for i, n := range src.mailboxes.Content {
+		key := fmt.Sprintf("mailboxes[%d]", i)
+		m := &Mailbox{
+			Interval:      cfg.Sync.Interval,
+			IgnoreFolders: cfg.Defaults.IgnoreFolders,
+			IMAP:          cfg.Defaults.IMAP,
+			File:          src.file,
+			Line:          n.Line,
+		}
+		src.lines[key] = n.Line
+		src.value(key, n, reflect.ValueOf(m).Elem(), "")
+		nodes[i] = mailboxNode{m, scope{src: src, prefix: key, defaults: l.main}}
+	}
+	return nodes
+}
+
+// finish fills in what follows from other keys. The problems of doing so are
+// the validator's to report.
+func (n mailboxNode) finish() {
+	imap := &n.m.IMAP
+	if imap.Port == 0 && !n.said("imap.port") {
+		imap.Port = map[TLSMode]int{TLSImplicit: 993, TLSStartTLS: 143, TLSNone: 143}[imap.TLS]
+	}
+	// A credential that the login method does not use came from the defaults.
+	switch imap.Auth {
+	case AuthPassword:
+		if !n.saidHere("imap.token_file") {
+			imap.TokenFile = ""
+		}
+	case AuthXOAUTH2, AuthOAuthBearer:
+		if !n.saidHere("imap.password_file") {
+			imap.PasswordFile = ""
+		}
+	}
+	place := strings.NewReplacer("{id}", n.m.ID, "{address}", n.m.Address)
+	for _, s := range []*string{&imap.Username, &imap.CAFile, &imap.PasswordFile, &imap.TokenFile} {
+		*s = place.Replace(*s)
+	}
+}
+
+// problems gathers what is wrong, in the order of files and lines. What the
+// defaults do wrong is found once a mailbox and said once.
+func (l *loader) problems() []Problem {
+	var all []Problem
+	for _, s := range l.sources {
+		slices.SortStableFunc(s.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+		seen := map[Problem]bool{}
+		for _, p := range s.problems {
+			if !seen[p] {
+				all = append(all, p)
+			}
+			seen[p] = true
+		}
+	}
+	return all
+}
+
+// readRegular reads a regular file. A glob may meet a pipe, and reading that
+// would wait for ever.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file; name a file")
+	case info.Size() > maxFile:
+		return nil, errors.New("it is larger than 64 MiB; name another file")
+	}
+	return os.ReadFile(path)
+}
