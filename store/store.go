@@ -13,8 +13,14 @@
 //     dropped, whatever revision it was decided at.
 //   - seq rises strictly per stream; an event keeps its id for ever; a body is
 //     frozen by the first attempt.
+//   - A message is announced by one thread.matched per thread and page, at most
+//     50 messages each, oldest first; a later candidate announces it again with
+//     all its candidates.
+//   - Another mailbox with a known message is added to the event that announces
+//     it while no attempt was made, else told by message.observed.
+//   - Two threads join only under a candidate they share; the older id survives.
 //   - After a purge no row names the candidate but a keyed hash of its ref, and
-//     the candidate.purged event.
+//     the candidate.purged event until retention removes it.
 //   - Nothing personal stands in clear: keys are keyed hashes, values are sealed.
 //
 // The store knows no clock: callers pass the time. Times are kept in UTC with
@@ -24,6 +30,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"mailsyncd/message"
@@ -36,7 +43,10 @@ var (
 	ErrConflict = errors.New("the state changed since it was read")
 	// ErrFull says that the outbox is at its limit or the disk is low. Nothing
 	// was written and the cursor stays; it helps to wait for deliveries.
-	ErrFull = errors.New("the outbox is full")
+	ErrFull = errors.New("the outbox takes no more events")
+	// ErrDiskLow is the ErrFull that asks for disk space; errors.Is(ErrDiskLow,
+	// ErrFull) holds.
+	ErrDiskLow = fmt.Errorf("the disk is low, make room on it: %w", ErrFull)
 	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("not found")
 	// ErrErased says that the payload is no longer kept.
@@ -126,7 +136,7 @@ type Pair struct {
 
 // Advanced says what an Advance did.
 type Advanced struct {
-	Version  uint64 // of the walk now
+	Version  uint64 // of the walk now; 0 after Done
 	New      int    // pairs that entered the ledger
 	Repeated int    // pairs the ledger already had
 	Dropped  int    // pairs whose candidate no longer holds the address
@@ -202,7 +212,8 @@ type Row struct {
 	Value []byte
 	// Active are the folded addresses by which the candidate is matched now;
 	// empty for a candidate that is not matched, and for other kinds. Advance
-	// accepts a pair only while its Key stands here.
+	// accepts a pair only while its Key stands here, and asks for it before the
+	// ledger: a stopped candidate gains nothing.
 	Active []string
 }
 
@@ -317,15 +328,15 @@ type Event struct {
 	Due time.Time
 	// Tries are the attempts that count against the schedule, Attempts all.
 	Tries, Attempts int
-	FirstFailure    time.Time // zero while none failed
+	FirstFailure    time.Time // that counted (no Refund); zero while none did
 	LastAttempt     time.Time
 	Delivered       time.Time
 	LastResult      string // "204", "timeout", …; never a body or a header of the answer
-	// Candidates are the refs the event names: what a purge strips and what a
-	// courier must not have in flight meanwhile.
+	// Candidates are the refs the event names or is about, sorted: what a purge
+	// strips and what a courier must not have in flight meanwhile.
 	Candidates []string
-	// Body is the frozen payload: nil before the first attempt, after a purge
-	// stripped it, and after retention erased it.
+	// Body is the frozen payload: nil before the first attempt that brought one,
+	// after a purge stripped it, and after retention erased it.
 	Body []byte
 	// Data is what a body is rendered from: exactly one field is set. Nil once
 	// retention erased it.
@@ -436,10 +447,12 @@ type Outcome struct {
 type Outbox interface {
 	// Due returns up to limit pending heads of streams that are due at now, the
 	// longest due first, leaving out the events for which skip is true; and
-	// when the next one is due (zero: nothing waits).
+	// when the first head that is neither returned nor skipped is due (not after
+	// now if limit cut the list; zero: nothing else waits).
 	Due(ctx context.Context, now time.Time, limit int, skip func(no uint64) bool) ([]Event, time.Time, error)
-	// Attempt counts the attempts and freezes the bodies, all in one commit. An
-	// entry that changed since it was read is left out of the returned events.
+	// Attempt counts the attempts and freezes the bodies, all in one commit, and
+	// returns the events as they are now. An entry that changed since it was
+	// read is left out. An attempt without a body counts all the same.
 	Attempt(ctx context.Context, as []Attempt) ([]Event, error)
 	// Outcome records outcomes, all in one commit. An entry whose event was
 	// purged or replayed meanwhile is ignored.
@@ -482,12 +495,15 @@ type Deliveries interface {
 	// Event returns one row by its webhook id, whole.
 	Event(ctx context.Context, id string) (Event, error)
 	// Replay makes the selected dead and delivered rows pending again under
-	// their ids and with fresh tries; it returns how many, and how many were
-	// left out because their payload was erased.
+	// their ids and seqs and with fresh tries; it returns how many, and how many
+	// were left out because their payload was erased. Limit 0 means all. It may
+	// commit in pieces: after an error, calling again replays the rest.
 	Replay(ctx context.Context, f EventFilter, now time.Time) (replayed, erased int, err error)
-	// Expire erases what retention allows to go: payloads of events delivered
-	// before delivered, dead letters older than dead. It does a bounded piece
-	// of work and tells whether more is left.
+	// Expire erases what retention allows to go: payloads of thread.matched
+	// events delivered before delivered (the row stays, to answer whether a
+	// mail was delivered), other events delivered before then, and dead letters
+	// last tried before dead. It does a bounded piece of work and tells whether
+	// more is left.
 	Expire(ctx context.Context, delivered, dead time.Time) (more bool, err error)
 }
 
@@ -521,7 +537,8 @@ type Store interface {
 	// Mailboxes lists the rows of all mailboxes.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 	// ForgetMailbox erases a mailbox's walks, row and its place in the ledger: a
-	// message no other mailbox holds leaves the ledger with it.
+	// message no other mailbox holds leaves the ledger with it. It may commit in
+	// pieces, the row last: after an error, calling again does the rest.
 	ForgetMailbox(ctx context.Context, id string) error
 	// Writable commits a mark, to prove that it can.
 	Writable(ctx context.Context) error
