@@ -2,17 +2,19 @@
 // users: the records, the rules by which a new record replaces an old one (the
 // reducer), and the snapshot that answers "whose address is this?".
 //
+// A record's way: Lines reads it from a file and ParseRecord checks it; Reduce
+// compares it with what is Stored and says what becomes of it; a Builder puts
+// the result into the next Snapshot.
+//
 // It is pure: no clock, no file, no store. The loop that reads a source, runs
 // the reducer and commits is sync/directory; rows are kept by store as bytes
-// that only this package reads.
+// that only this package reads (Stored.Encode, Decode).
 //
-// The rules are those of the configuration reference, "Directory records".
+// No error of this package shows an address: errors name the key, the index
+// and the mend. Refs are the ATS's own ids and may be shown.
 package directory
 
-import (
-	"log/slog"
-	"time"
-)
+import "log/slog"
 
 // Kind is the kind of a record.
 type Kind string
@@ -41,13 +43,8 @@ const (
 // MaxRef is the longest ref in bytes.
 const MaxRef = 200
 
-// Rev orders the updates of one record: an RFC 3339 time or an integer, one
-// kind per record. The zero Rev means "none given".
-type Rev struct {
-	Time time.Time // set for the RFC 3339 form
-	Int  int64     // set for the integer form
-	Set  bool      // false: none given
-}
+// MaxEmails is the largest number of addresses in one record.
+const MaxEmails = 200
 
 // Record is one line of a directory file or one `directory put`, validated.
 type Record struct {
@@ -57,7 +54,8 @@ type Record struct {
 	State   State // never empty for a live record
 	Rev     Rev
 	// Emails of a candidate or user as given; Keys are the same addresses
-	// folded (message.Fold), without repeats, in the order given.
+	// folded (message.Fold), without repeats, in the order given. The two may
+	// share memory: neither may be changed.
 	Emails, Keys []string
 	// Jobs of a candidate. HasJobs false: no job rule. HasJobs with no jobs: inactive.
 	Jobs    []string
@@ -69,6 +67,9 @@ type Record struct {
 // String names the record without its content: refs are the ATS's own ids and
 // may be shown; addresses may not.
 func (r Record) String() string { return string(r.Kind) + " " + r.Ref }
+
+// GoString hides the content from %#v.
+func (r Record) GoString() string { return r.String() }
 
 // LogValue shows kind and ref only.
 func (r Record) LogValue() slog.Value { return slog.StringValue(r.String()) }
@@ -82,17 +83,17 @@ const (
 	SourcePut  Source = "put" // the command or the admin socket
 )
 
-// Activation is one address that became matchable: mail with it that passed
-// earlier is owed a look-back.
-type Activation struct {
-	Key string // folded address
-	Ref string // the candidate
-}
+// Why a candidate is not matched now: the values of Entry.Inactive.
+const (
+	InactiveMissing      = "missing"       // left the file that brought it; purged after the grace
+	InactiveStopped      = "stopped"       // the ATS says so
+	InactiveNoJobs       = "no_jobs"       // its list of jobs is empty
+	InactiveJobsArchived = "jobs_archived" // every one of its jobs is archived
+)
 
 // Entry is one candidate behind an address in a Snapshot.
 type Entry struct {
 	Ref string
-	// Inactive is empty for a matched candidate, else why it is not matched
-	// now: "stopped", "jobs_archived", "no_jobs", "missing", "held".
+	// Inactive is empty for a matched candidate, else why it is not matched now.
 	Inactive string
 }
