@@ -1,0 +1,206 @@
+package message
+
+import (
+	"slices"
+	"strings"
+)
+
+// Bounds of what one header may become. They lie far above what people send.
+const (
+	maxAddresses = 20_000  // of one name
+	maxIDs       = 20_000  // of one name
+	maxName      = 1 << 10 // bytes of a display name
+	maxSubject   = 4 << 10 // bytes
+	maxRawDate   = 200     // bytes
+)
+
+// The kinds of Problems. A problem is the lower-case name of the field
+// ("header" for the block), ": " and one of these: a closed set, and never a
+// value of the mail.
+const (
+	problemCut        = "cut"             // longer than MaxField or MaxBlock
+	problemNoAddress  = "no address"      // not empty, but nothing in it is an address
+	problemPartly     = "part unreadable" // some entries of the list are no address
+	problemTooMany    = "too many"        // over 20,000 addresses or ids
+	problemUnreadable = "unreadable"      // an id or a date that is none
+	problemAbsurd     = "absurd"          // a date before 1990
+)
+
+// Parse reads a header block: up to the first empty line, or all of raw. It
+// never fails and keeps nothing of raw. See Header for what it makes of fields
+// that come twice and Header.Problems for what it could not read.
+func Parse(raw []byte) Header {
+	var textRoom [2 << 10]byte
+	var fieldRoom [24]field
+	s := splitter{text: textRoom[:0], fields: fieldRoom[:0]}
+	s.block(raw)
+	return build(string(s.text), s.fields, s.cut)
+}
+
+// FromFields reads fields that came apart, in the order of the header. Names
+// are compared without case, values may still be folded.
+func FromFields(fields []Field) Header {
+	var s splitter
+	for _, f := range fields {
+		if !s.start(nameOf(f.Name)) {
+			continue
+		}
+		for line := range strings.Lines(f.Value) {
+			s.add([]byte(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	s.close()
+	return build(string(s.text), s.fields, false)
+}
+
+// builder makes a Header of split fields.
+type builder struct {
+	text   string
+	fields []field
+	h      Header
+}
+
+func build(text string, fields []field, cut bool) Header {
+	b := builder{text: text, fields: fields}
+	if cut {
+		b.problem(other, problemCut)
+	}
+	b.addresses()
+	for i := range fields {
+		b.field(&fields[i])
+	}
+	b.identify()
+	return b.h
+}
+
+// problem notes each code once.
+func (b *builder) problem(n name, kind string) {
+	code := n.String() + ": " + kind
+	if !slices.Contains(b.h.Problems, code) {
+		b.h.Problems = append(b.h.Problems, code)
+	}
+}
+
+// value is the cleaned value of a field.
+func (b *builder) value(f *field) string {
+	return clean(b.text[f.start:f.end])
+}
+
+// addresses fills the six address fields from one piece of memory.
+func (b *builder) addresses() {
+	n := 0
+	for _, f := range b.fields {
+		if from <= f.name && f.name <= bcc {
+			n += strings.Count(b.text[f.start:f.end], "@")
+		}
+	}
+	if n == 0 && len(b.fields) == 0 {
+		return
+	}
+	all := make([]Address, 0, min(n, 256))
+	for _, into := range []struct {
+		name name
+		to   *[]Address
+	}{
+		{from, &b.h.From}, {sender, &b.h.Sender}, {replyTo, &b.h.ReplyTo},
+		{to, &b.h.To}, {cc, &b.h.Cc}, {bcc, &b.h.Bcc},
+	} {
+		start := len(all)
+		all = b.addressesOf(into.name, all)
+		if len(all) > start {
+			*into.to = all[start:len(all):len(all)]
+		}
+	}
+}
+
+// addressesOf appends the addresses of all fields of one name.
+func (b *builder) addressesOf(n name, all []Address) []Address {
+	start := len(all)
+	for i := range b.fields {
+		f := &b.fields[i]
+		if f.name != n || f.start == f.end {
+			continue
+		}
+		before := len(all)
+		var bad bool
+		all, bad = addressList(all, b.value(f), f.cut)
+		switch {
+		case bad && len(all) == before:
+			b.problem(n, problemNoAddress)
+		case bad:
+			b.problem(n, problemPartly)
+		}
+		if len(all)-start > maxAddresses {
+			b.problem(n, problemTooMany)
+			return all[:start+maxAddresses]
+		}
+	}
+	return all
+}
+
+// field reads what is not an address. Of Message-ID, Date, Subject and
+// Precedence the first field that says something counts, of the others all.
+func (b *builder) field(f *field) {
+	if f.cut {
+		b.problem(f.name, problemCut)
+	}
+	h, raw := &b.h, b.text[f.start:f.end]
+	switch f.name {
+	case messageID:
+		if h.MessageID == "" {
+			h.MessageID = b.firstID(f)
+		}
+	case inReplyTo:
+		h.InReplyTo = b.ids(f, h.InReplyTo)
+	case references:
+		h.References = b.ids(f, h.References)
+	case date:
+		b.date(f)
+	case subject:
+		if h.Subject == "" {
+			h.Subject = clip(text(raw), maxSubject)
+		}
+	case listID:
+		h.ListID = true
+	case listPost:
+		h.ListPost = true
+	case listUnsubscribe:
+		h.ListUnsubscribe = true
+	case precedence:
+		if h.Precedence == "" {
+			h.Precedence = token(b.value(f))
+		}
+	case autoSubmitted:
+		t := token(b.value(f))
+		h.AutoSubmitted = h.AutoSubmitted || t != "" && t != "no"
+	}
+}
+
+// date keeps the first Date field as it came and the first that can be read.
+func (b *builder) date(f *field) {
+	raw := clip(b.value(f), maxRawDate)
+	if b.h.RawDate == "" {
+		b.h.RawDate = raw
+	}
+	if raw == "" || !b.h.Date.IsZero() {
+		return
+	}
+	t, ok := readDate(raw)
+	switch {
+	case !ok:
+		b.problem(date, problemUnreadable)
+	case t.Year() < 1990 || t.Year() > 9999:
+		b.problem(date, problemAbsurd)
+	default:
+		b.h.Date = t
+	}
+}
+
+// token is the first word of a structured value, lower-cased: what stands in
+// front of a comment or a parameter (RFC 3834 §5).
+func token(s string) string {
+	if i := strings.IndexAny(s, " (;,"); i >= 0 {
+		s = s[:i]
+	}
+	return strings.ToLower(clip(s, 40))
+}
