@@ -3,6 +3,8 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"mailsyncd/matcher"
@@ -37,7 +39,7 @@ func (p *pass) decide(page providers.Page, horizon time.Time, origin store.Origi
 func (p *pass) matched(msg *providers.Message, d matcher.Decision, guards *matcher.Matcher) store.Matched {
 	out := store.Matched{
 		ID:        msg.Header.ID(),
-		Mailbox:   store.Holding{ID: p.cfg.ID, User: p.cfg.User, Link: msg.Link},
+		Mailbox:   store.Holding{ID: p.cfg.ID, User: p.cfg.User, Link: p.link(msg)},
 		Ref:       msg.Ref,
 		Received:  msg.Arrival,
 		Direction: string(d.Direction),
@@ -48,6 +50,14 @@ func (p *pass) matched(msg *providers.Message, d matcher.Decision, guards *match
 	}
 	p.cfg.Privacy.apply(&out, guards.Company)
 	return out
+}
+
+// link is the provider's own, else one made from the template.
+func (p *pass) link(msg *providers.Message) string {
+	if msg.Link != "" || p.cfg.Link == "" || msg.Header.MessageID == "" {
+		return msg.Link
+	}
+	return strings.ReplaceAll(p.cfg.Link, "{message_id}", url.QueryEscape(msg.Header.MessageID))
 }
 
 // apply takes out of a header what must not be kept. The ids that link threads
@@ -81,9 +91,9 @@ func (p *pass) commit(ctx context.Context, task string, version uint64, b store.
 	if mutate != nil {
 		p.row.Lock()
 		defer p.row.Unlock()
-		row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+		row, err := p.Row(ctx)
 		if err != nil {
-			return b.State, fmt.Errorf("reading the mailbox's row: %w", err)
+			return b.State, err
 		}
 		mutate(&row)
 		b.Mailbox = &row

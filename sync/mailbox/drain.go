@@ -22,9 +22,9 @@ const successEvery = 24 * time.Hour
 
 // drain reads what is new, page by page. A first pass walks the window.
 func (p *pass) drain(ctx context.Context) error {
-	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	row, err := p.Row(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the mailbox's row: %w", err)
+		return err
 	}
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(""))
 	if err != nil {
@@ -129,9 +129,9 @@ func (p *pass) polled(ctx context.Context) error {
 	now := time.Now().UTC()
 	p.row.Lock()
 	defer p.row.Unlock()
-	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	row, err := p.Row(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the mailbox's row: %w", err)
+		return err
 	}
 	if now.Sub(row.LastSuccess) < successEvery {
 		return nil

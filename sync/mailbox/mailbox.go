@@ -70,6 +70,9 @@ type Config struct {
 	// Matcher returns the newest guards.
 	Matcher func() *matcher.Matcher
 	Privacy Privacy
+	// Link opens a message in its owner's mail client where the provider gives
+	// no link of its own; {message_id} stands for the Message-ID. "" makes none.
+	Link string
 	// Backfill is how far before the first sync mail is in scope.
 	Backfill time.Duration
 	// Budget bounds a pass; what is left goes on in the next. Zero: 15 minutes.

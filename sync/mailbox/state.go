@@ -109,9 +109,16 @@ func (m *Mailbox) Resume(ctx context.Context) error {
 	})
 }
 
-// Row returns the mailbox's row.
+// Row returns the mailbox's row. One that was never polled is active.
 func (m *Mailbox) Row(ctx context.Context) (store.Mailbox, error) {
-	return m.cfg.Store.Mailbox(ctx, m.cfg.ID)
+	row, err := m.cfg.Store.Mailbox(ctx, m.cfg.ID)
+	if err != nil {
+		return row, fmt.Errorf("reading the mailbox's row: %w", err)
+	}
+	if row.State == "" {
+		row.State = store.MailboxActive
+	}
+	return row, nil
 }
 
 // change applies f to the row. A new state is stamped, logged and posted as an
@@ -119,12 +126,9 @@ func (m *Mailbox) Row(ctx context.Context) (store.Mailbox, error) {
 func (m *Mailbox) change(ctx context.Context, f func(*store.Mailbox)) error {
 	m.row.Lock()
 	defer m.row.Unlock()
-	old, err := m.cfg.Store.Mailbox(ctx, m.cfg.ID)
+	old, err := m.Row(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the mailbox's row: %w", err)
-	}
-	if old.State == "" {
-		old.State = store.MailboxActive // never polled: active from the start, without an event
+		return err
 	}
 	row := old
 	if f(&row); row == old {

@@ -27,9 +27,9 @@ const (
 // read here minus what the walk below covers, so every mail is seen either by
 // the drain with the candidate known, or by this walk.
 func (p *pass) lookBack(ctx context.Context) error {
-	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	row, err := p.Row(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the mailbox's row: %w", err)
+		return err
 	}
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskLookBack))
 	if err != nil {
@@ -111,9 +111,9 @@ func addresses(acts []store.Activation) []string {
 // finds undelivered was missed by the polls: a server that reused UIDs, a
 // restored mailbox. No state of unmatched mail is kept for it.
 func (p *pass) audit(ctx context.Context) error {
-	row, err := p.cfg.Store.Mailbox(ctx, p.cfg.ID)
+	row, err := p.Row(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the mailbox's row: %w", err)
+		return err
 	}
 	now := time.Now().UTC()
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskAudit))
