@@ -51,6 +51,9 @@ type Config struct {
 	Admin     Admin     `yaml:"admin"`
 	Metrics   Metrics   `yaml:"metrics"`
 	Log       Log       `yaml:"log"`
+
+	// byID finds a mailbox in Mailboxes; nil in a Config that Load did not make.
+	byID map[string]int
 }
 
 // Company says whose addresses are staff. The guards live on it: an address
@@ -369,11 +372,15 @@ func Default() Config {
 
 // Mailbox returns the mailbox with this id.
 func (c *Config) Mailbox(id string) (Mailbox, bool) {
-	i := slices.IndexFunc(c.Mailboxes, func(m Mailbox) bool { return m.ID == id })
-	if i < 0 {
-		return Mailbox{}, false
+	if i, ok := c.byID[id]; ok && i < len(c.Mailboxes) && c.Mailboxes[i].ID == id {
+		return c.Mailboxes[i], true
 	}
-	return c.Mailboxes[i], true
+	for i := range c.Mailboxes {
+		if c.Mailboxes[i].ID == id {
+			return c.Mailboxes[i], true
+		}
+	}
+	return Mailbox{}, false
 }
 
 // WatchedFiles are the files whose content may change while the daemon runs

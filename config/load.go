@@ -43,9 +43,12 @@ func (l *loader) load(path string) (*Config, error) {
 		src := l.parse(file, &includeFile{})
 		mailboxes = append(mailboxes, l.decodeMailboxes(src, &cfg)...)
 	}
+	cfg.Mailboxes = make([]Mailbox, len(mailboxes))
+	cfg.byID = make(map[string]int, len(mailboxes))
 	for i := range mailboxes {
 		mailboxes[i].finish()
-		cfg.Mailboxes = append(cfg.Mailboxes, *mailboxes[i].m)
+		cfg.Mailboxes[i] = *mailboxes[i].m
+		cfg.byID[cfg.Mailboxes[i].ID] = i
 	}
 	l.validate(&cfg, mailboxes)
 	if problems := l.problems(); len(problems) > 0 {

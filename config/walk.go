@@ -333,7 +333,8 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
 		for i := range t.NumField() {
-			if f := t.Field(i); f.Tag.Get("yaml") != "-" && !yield(f) {
+			f := t.Field(i)
+			if key := f.Tag.Get("yaml"); key != "" && key != "-" && !yield(f) {
 				return
 			}
 		}
