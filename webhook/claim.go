@@ -14,6 +14,9 @@ import (
 type job struct {
 	event store.Event
 	gate  uint64 // the endpoint's gate at the claim
+	// asked is the attempt before this one, or this one if it is the first. If
+	// the endpoint took something else since then, it is in working order.
+	asked time.Time
 }
 
 // claim takes as many due events as the endpoint bears, counts their attempts in
@@ -112,7 +115,9 @@ func (c *Courier) attempt(ctx context.Context, now time.Time, gate uint64, event
 		return nil
 	}
 	attempts := make([]store.Attempt, len(events))
+	asked := make(map[uint64]time.Time, len(events))
 	for i, e := range events {
+		asked[e.No] = e.LastAttempt
 		attempts[i] = store.Attempt{No: e.No, Version: e.Version, Body: c.body(e), At: now}
 	}
 	counted, err := c.outbox.Attempt(ctx, attempts)
@@ -126,7 +131,10 @@ func (c *Courier) attempt(ctx context.Context, now time.Time, gate uint64, event
 			c.end(unrenderable(e, now, c.jitter()))
 			continue
 		}
-		jobs <- job{event: e, gate: gate} // never blocks: the flight is no larger than the queue
+		if e.Attempts == 1 {
+			asked[e.No] = now
+		}
+		jobs <- job{event: e, gate: gate, asked: asked[e.No]} // never blocks: the flight is no larger than the queue
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ type Courier struct {
 	mu       sync.Mutex
 	poster   Poster
 	health   health
+	shown    shown
 	outcomes []store.Outcome // of ended attempts, not yet recorded
 	stopping bool
 }
@@ -93,6 +94,7 @@ func New(cfg Config) (*Courier, error) {
 		wake:        make(chan struct{}, 1),
 		flight:      newFlight(),
 		poster:      cfg.Poster,
+		shown:       shown{state: StateOK},
 	}
 	if c.jitter == nil {
 		c.jitter = rand.Float64
@@ -118,10 +120,10 @@ func (c *Courier) Notify() {
 // Use makes p the poster of all attempts that begin from now on, for a
 // configuration that changed, and tries it at once if the endpoint was paused.
 func (c *Courier) Use(p Poster) {
-	c.mu.Lock()
-	c.poster = p
-	c.health.retry()
-	c.mu.Unlock()
+	c.watch(func(h *health) {
+		c.poster = p
+		h.retry()
+	})
 	c.Notify()
 }
 

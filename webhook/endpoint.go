@@ -74,6 +74,8 @@ func (c *Courier) load(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	c.health = newHealth(e, time.Now())
+	state, reason := c.health.state(time.Now())
+	c.shown = shown{state: state, reason: reason}
 	c.mu.Unlock()
 	c.kept, c.loaded = e, true
 	return nil
@@ -100,7 +102,7 @@ func (c *Courier) remember(ctx context.Context) error {
 // judge notes a result and returns the outcome of its event.
 func (c *Courier) judge(j job, r Result, now time.Time) (o store.Outcome) {
 	c.watch(func(h *health) {
-		o = h.verdict(j.event, r, now, c.jitter())
+		o = h.verdict(j, r, now, c.jitter())
 		h.note(j, r, now)
 	})
 	return o
@@ -116,6 +118,8 @@ func (h *health) note(j job, r Result, now time.Time) {
 		h.accepted(now)
 	case EndpointFailure:
 		h.failed(now, j.event.Stream, j.gate)
+	case EventFailure:
+		h.refused(now)
 	case Throttled:
 		h.throttled(now, r.After, j.gate)
 	case Gone:
@@ -123,23 +127,33 @@ func (h *health) note(j job, r Result, now time.Time) {
 	}
 }
 
+// shown is what the log last said of the endpoint.
+type shown struct {
+	state        State
+	reason, text string
+}
+
 // watch changes the health and logs what an operator should know of it: a change
-// of state, and another reason for the same one.
+// of state, and another reason for the same one. A pause that ended by the clock
+// is over in the log when something was accepted.
 func (c *Courier) watch(change func(*health)) {
 	now := time.Now()
 	c.mu.Lock()
-	before, oldReason := c.health.state(now)
-	oldErr := c.health.lastErr
 	change(&c.health)
-	after, reason := c.health.state(now)
-	text, next := c.health.lastErr, c.health.next(now)
+	state, reason := c.health.state(now)
+	was, is := c.shown, shown{state, reason, c.health.lastErr}
+	if state == StateOK && is.text != "" {
+		is = was
+	}
+	c.shown = is
+	next := c.health.next(now)
 	c.mu.Unlock()
-	switch same := before == after && oldReason == reason; {
-	case after == StateOK && !same:
+	switch same := was.state == is.state && was.reason == is.reason; {
+	case is.state == StateOK && !same:
 		c.log.Info("the webhook is delivered to again", "event", "webhook_resumed")
-	case after == StatePaused && (!same || oldErr != text):
-		c.log.Warn("the webhook is paused; events wait and lose no tries", "event", "webhook_paused", "reason", reason, "err", text, "next", next)
-	case after == StateDisabled && !same:
-		c.log.Error("the webhook is off; `mailsyncd webhook resume` switches it on", "event", "webhook_disabled", "reason", reason, "err", text)
+	case is.state == StatePaused && is != was:
+		c.log.Warn("the webhook is paused; events wait and lose no tries", "event", "webhook_paused", "reason", reason, "err", is.text, "next", next)
+	case is.state == StateDisabled && !same:
+		c.log.Error("the webhook is off; `mailsyncd webhook resume` switches it on", "event", "webhook_disabled", "reason", reason, "err", is.text)
 	}
 }

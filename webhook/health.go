@@ -139,6 +139,14 @@ func (h *health) failed(now time.Time, stream string, gate uint64) {
 	}
 }
 
+// refused notes that the endpoint refused an event for its content. That says
+// little about the endpoint; as a probe it still was one.
+func (h *health) refused(now time.Time) {
+	if h.paused {
+		h.nextProbe = now.Add(probeDelay(h.setbacks))
+	}
+}
+
 // throttled notes that the endpoint asked for a pause, of unknown length if
 // after is zero. Posts claimed before the last closing may lengthen the pause.
 func (h *health) throttled(now time.Time, after time.Duration, gate uint64) {
@@ -173,6 +181,7 @@ func (h *health) enable(now time.Time) {
 // retry forgets every pause but leaves a disabled endpoint off.
 func (h *health) retry() {
 	h.durable.NotBefore = time.Time{}
+	h.lastErr = ""
 	h.paused, h.setbacks, h.nextProbe = false, 0, time.Time{}
 	clear(h.failing)
 	h.ramp = 1

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -28,11 +29,8 @@ const howToSecret = `make one with: echo "whsec_$(openssl rand -base64 32)"`
 // Secret is the key of a signature. It prints as "[redacted]".
 type Secret struct{ key []byte }
 
-// String hides the key.
-func (Secret) String() string { return "[redacted]" }
-
-// GoString hides the key from %#v.
-func (Secret) GoString() string { return "[redacted]" }
+// Format hides the key from every verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // LogValue hides the key from slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
