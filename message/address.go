@@ -551,6 +551,9 @@ func displayName(s string) string {
 
 // unquote drops quotes and resolves quoted pairs (RFC 5322 §3.2.1).
 func unquote(s string) string {
+	if n := len(s) - 1; n > 0 && s[0] == '"' && s[n] == '"' && strings.IndexAny(s[1:n], `"\`) < 0 {
+		return s[1:n]
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {

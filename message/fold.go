@@ -61,13 +61,18 @@ func foldPlain(addr string) (key string, ok bool) {
 	if at <= 0 || at == len(addr)-1 || addr[at+1] == '.' || addr[len(addr)-1] == '.' {
 		return "", false
 	}
-	if c := addr[at+1] | 0x20; c == 'g' { // perhaps Gmail
+	if isGmail(addr[at+1:]) {
 		return "", false
 	}
 	if upper {
 		addr = strings.ToLower(addr)
 	}
 	return addr, true
+}
+
+func isGmail(domain string) bool {
+	return len(domain) == len("gmail.com") && strings.EqualFold(domain, "gmail.com") ||
+		len(domain) == len("googlemail.com") && strings.EqualFold(domain, "googlemail.com")
 }
 
 // foldAny is one round of Fold.
@@ -81,7 +86,7 @@ func foldAny(addr string) string {
 		return ""
 	}
 	local := foldLocal(addr[:at])
-	if domain == "gmail.com" || domain == "googlemail.com" {
+	if isGmail(domain) {
 		domain, local = "gmail.com", foldGmail(local)
 	}
 	if local == "" || len(local)+1+len(domain) > maxAddress {

@@ -18,8 +18,11 @@ func nextID(s string) (id, rest string) {
 			return "", ""
 		}
 		s = s[open+1:]
-		end := strings.IndexAny(s, "<>")
-		if end < 0 {
+		end := 0
+		for end < len(s) && s[end] != '<' && s[end] != '>' {
+			end++
+		}
+		if end == len(s) {
 			return "", ""
 		}
 		if s[end] == '<' {
@@ -51,22 +54,20 @@ func bareID(s string) string {
 }
 
 // firstID reads a Message-ID field.
-func (b *builder) firstID(f *field) string {
-	v := b.value(f)
+func (b *builder) firstID(v string) string {
 	id, _ := nextID(v)
 	if id == "" {
 		id = bareID(v)
 	}
 	if id == "" && v != "" {
-		b.problem(f.name, problemUnreadable)
+		b.problem(messageID, problemUnreadable)
 	}
 	return id
 }
 
 // ids appends the ids of a References or In-Reply-To field. Phrases, commas
 // and comments between them are passed over (RFC 5322 §4.5.4).
-func (b *builder) ids(f *field, ids []string) []string {
-	v := b.value(f)
+func (b *builder) ids(n name, v string, ids []string) []string {
 	before := len(ids)
 	if ids == nil {
 		ids = make([]string, 0, min(strings.Count(v, "<"), 64))
@@ -78,23 +79,23 @@ func (b *builder) ids(f *field, ids []string) []string {
 		}
 		ids = append(ids, id)
 	}
-	if id := bareID(v); len(ids) == before && id != "" {
-		ids = append(ids, id)
-	}
 	switch {
 	case len(ids) >= maxIDs:
-		b.problem(f.name, problemTooMany)
-	case len(ids) == before && v != "":
-		b.problem(f.name, problemUnreadable)
+		b.problem(n, problemTooMany)
+	case len(ids) > before || v == "":
+	case bareID(v) != "":
+		ids = append(ids, bareID(v))
+	default:
+		b.problem(n, problemUnreadable)
 	}
 	return ids
 }
 
-// identify drops addresses from In-Reply-To. Old mailers write `Message from
+// dropAddresses drops addresses from In-Reply-To. Old mailers write `Message from
 // "Ann" <ann@example.net> of Monday <1@example.net>` there, and an address
 // taken for an id would tie all mail of a person into one thread. Few entries
 // are looked at: the addresses quoted are those of the people who write.
-func (b *builder) identify() {
+func (b *builder) dropAddresses() {
 	const few = 20
 	h := &b.h
 	ids := h.InReplyTo

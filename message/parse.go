@@ -32,8 +32,7 @@ const (
 func Parse(raw []byte) Header {
 	var textRoom [2 << 10]byte
 	var fieldRoom [24]field
-	s := splitter{text: textRoom[:0], fields: fieldRoom[:0]}
-	s.block(raw)
+	s := splitter{text: textRoom[:0], fields: fieldRoom[:0]}.block(raw)
 	return build(string(s.text), s.fields, s.cut)
 }
 
@@ -42,34 +41,33 @@ func Parse(raw []byte) Header {
 func FromFields(fields []Field) Header {
 	var s splitter
 	for _, f := range fields {
-		if !s.start(nameOf(f.Name)) {
-			continue
-		}
+		s = s.start(nameOf(f.Name))
 		for line := range strings.Lines(f.Value) {
-			s.add([]byte(strings.TrimRight(line, "\r\n")))
+			s = s.add([]byte(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	s.close()
+	s = s.close()
 	return build(string(s.text), s.fields, false)
 }
 
-// builder makes a Header of split fields.
-type builder struct {
-	text   string
-	fields []field
-	h      Header
-}
+// builder makes a Header of split fields. The fields and their text are not
+// part of it, so that Parse can keep them on its stack.
+type builder struct{ h Header }
 
 func build(text string, fields []field, cut bool) Header {
-	b := builder{text: text, fields: fields}
+	var b builder
 	if cut {
 		b.problem(other, problemCut)
 	}
-	b.addresses()
+	b.addresses(text, fields)
 	for i := range fields {
-		b.field(&fields[i])
+		f := &fields[i]
+		if f.cut {
+			b.problem(f.name, problemCut)
+		}
+		b.field(f.name, text[f.start:f.end])
 	}
-	b.identify()
+	b.dropAddresses()
 	return b.h
 }
 
@@ -81,49 +79,54 @@ func (b *builder) problem(n name, kind string) {
 	}
 }
 
-// value is the cleaned value of a field.
-func (b *builder) value(f *field) string {
-	return clean(b.text[f.start:f.end])
-}
-
 // addresses fills the six address fields from one piece of memory.
-func (b *builder) addresses() {
+func (b *builder) addresses(text string, fields []field) {
 	n := 0
-	for _, f := range b.fields {
-		if from <= f.name && f.name <= bcc {
-			n += strings.Count(b.text[f.start:f.end], "@")
+	for _, f := range fields {
+		if f.isAddresses() {
+			n += strings.Count(text[f.start:f.end], "@")
 		}
-	}
-	if n == 0 && len(b.fields) == 0 {
-		return
 	}
 	all := make([]Address, 0, min(n, 256))
-	for _, into := range []struct {
-		name name
-		to   *[]Address
-	}{
-		{from, &b.h.From}, {sender, &b.h.Sender}, {replyTo, &b.h.ReplyTo},
-		{to, &b.h.To}, {cc, &b.h.Cc}, {bcc, &b.h.Bcc},
-	} {
+	for name := from; name <= bcc; name++ {
 		start := len(all)
-		all = b.addressesOf(into.name, all)
+		all = b.addressesOf(name, text, fields, all)
 		if len(all) > start {
-			*into.to = all[start:len(all):len(all)]
+			*b.listOf(name) = all[start:len(all):len(all)]
 		}
+	}
+}
+
+func (f *field) isAddresses() bool { return from <= f.name && f.name <= bcc }
+
+func (b *builder) listOf(n name) *[]Address {
+	switch n {
+	case from:
+		return &b.h.From
+	case sender:
+		return &b.h.Sender
+	case replyTo:
+		return &b.h.ReplyTo
+	case to:
+		return &b.h.To
+	case cc:
+		return &b.h.Cc
+	default:
+		return &b.h.Bcc
 	}
 }
 
 // addressesOf appends the addresses of all fields of one name.
-func (b *builder) addressesOf(n name, all []Address) []Address {
+func (b *builder) addressesOf(n name, text string, fields []field, all []Address) []Address {
 	start := len(all)
-	for i := range b.fields {
-		f := &b.fields[i]
+	for i := range fields {
+		f := &fields[i]
 		if f.name != n || f.start == f.end {
 			continue
 		}
 		before := len(all)
 		var bad bool
-		all, bad = addressList(all, b.value(f), f.cut)
+		all, bad = addressList(all, clean(text[f.start:f.end]), f.cut)
 		switch {
 		case bad && len(all) == before:
 			b.problem(n, problemNoAddress)
@@ -140,22 +143,19 @@ func (b *builder) addressesOf(n name, all []Address) []Address {
 
 // field reads what is not an address. Of Message-ID, Date, Subject and
 // Precedence the first field that says something counts, of the others all.
-func (b *builder) field(f *field) {
-	if f.cut {
-		b.problem(f.name, problemCut)
-	}
-	h, raw := &b.h, b.text[f.start:f.end]
-	switch f.name {
+func (b *builder) field(n name, raw string) {
+	h := &b.h
+	switch n {
 	case messageID:
 		if h.MessageID == "" {
-			h.MessageID = b.firstID(f)
+			h.MessageID = b.firstID(clean(raw))
 		}
 	case inReplyTo:
-		h.InReplyTo = b.ids(f, h.InReplyTo)
+		h.InReplyTo = b.ids(n, clean(raw), h.InReplyTo)
 	case references:
-		h.References = b.ids(f, h.References)
+		h.References = b.ids(n, clean(raw), h.References)
 	case date:
-		b.date(f)
+		b.date(clean(raw))
 	case subject:
 		if h.Subject == "" {
 			h.Subject = clip(text(raw), maxSubject)
@@ -168,17 +168,17 @@ func (b *builder) field(f *field) {
 		h.ListUnsubscribe = true
 	case precedence:
 		if h.Precedence == "" {
-			h.Precedence = token(b.value(f))
+			h.Precedence = token(clean(raw))
 		}
 	case autoSubmitted:
-		t := token(b.value(f))
+		t := token(clean(raw))
 		h.AutoSubmitted = h.AutoSubmitted || t != "" && t != "no"
 	}
 }
 
 // date keeps the first Date field as it came and the first that can be read.
-func (b *builder) date(f *field) {
-	raw := clip(b.value(f), maxRawDate)
+func (b *builder) date(raw string) {
+	raw = clip(raw, maxRawDate)
 	if b.h.RawDate == "" {
 		b.h.RawDate = raw
 	}

@@ -109,10 +109,14 @@ type field struct {
 // splitter copies the values of the fields that are read, unfolded, into one
 // text, of which all strings of the Header become parts: one allocation, and
 // nothing of the caller's buffer or of other fields is kept alive.
+//
+// Its methods take and return it by value: through a pointer, the compiler
+// would move the buffers that Parse has on its stack to the heap.
 type splitter struct {
 	text   []byte
 	fields []field
 	open   bool // the last field goes on, if the next line is folded
+	begun  bool // a field was seen
 	cut    bool // the block is longer than MaxBlock
 }
 
@@ -120,30 +124,24 @@ type splitter struct {
 // LF end a line; a line without a colon, an mbox "From " line and a folded
 // first line are passed over; the first empty line behind a field ends the
 // header.
-func (s *splitter) block(raw []byte) {
+func (s splitter) block(raw []byte) splitter {
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > MaxBlock {
 		raw, s.cut = raw[:MaxBlock], true
 	}
-	for begun := false; len(raw) > 0; {
+	for len(raw) > 0 {
 		var line []byte
 		line, raw = cutLine(raw)
-		switch {
-		case len(line) == 0 && begun:
+		if len(line) == 0 && s.begun {
 			s.cut = false // the header ended before the limit
-			s.close()
-			return
-		case len(line) == 0:
-		case line[0] == ' ' || line[0] == '\t':
-			s.add(line)
-		default:
-			begun = s.line(line) || begun
+			break
 		}
+		s = s.line(line)
 	}
 	if s.open && s.cut {
 		s.fields[len(s.fields)-1].cut = true
 	}
-	s.close()
+	return s.close()
 }
 
 // cutLine takes the first line off raw, without what ends it.
@@ -160,48 +158,49 @@ func cutLine(raw []byte) (line, rest []byte) {
 	return raw[:end], rest
 }
 
-// line begins a field. It returns false for a line that is none; the field
-// before it then stays open, because such lines are mostly pieces of it that
-// lost their indentation.
-func (s *splitter) line(line []byte) bool {
+// line takes one line in. A line that neither begins a field nor is folded is
+// passed over; the field before it then stays open, because such lines are
+// mostly pieces of it that lost their indentation.
+func (s splitter) line(line []byte) splitter {
+	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		return s.add(line)
+	}
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 {
-		return false
+		return s
 	}
 	end := colon
 	for end > 0 && (line[end-1] == ' ' || line[end-1] == '\t') {
 		end-- // "From :" is obsolete (RFC 5322 §4.5) and found
 	}
-	if end == 0 || bytes.ContainsAny(line[:end], " \t\"<>@") {
-		return false
+	n := nameOf(line[:end])
+	if n == other && (end == 0 || bytes.ContainsAny(line[:end], " \t\"<>@")) {
+		return s
 	}
-	if s.start(nameOf(line[:end])) {
-		s.add(line[colon+1:])
-	}
-	return true
+	return s.start(n).add(line[colon+1:])
 }
 
-// start begins a field; it returns false for a field that is not read.
-func (s *splitter) start(n name) bool {
-	s.close()
-	if n == other {
-		return false
+// start begins a field. One that is not read is not opened, and what is added
+// to it goes nowhere.
+func (s splitter) start(n name) splitter {
+	s = s.close()
+	s.begun = true
+	if n != other {
+		s.open = true
+		s.fields = append(s.fields, field{name: n, start: len(s.text)})
 	}
-	s.open = true
-	s.fields = append(s.fields, field{name: n, start: len(s.text)})
-	return true
+	return s
 }
 
-// add appends one line to the open field, with one space for the fold. A lone
-// CR is white space; NUL goes.
-func (s *splitter) add(line []byte) {
-	if !s.open {
-		return
-	}
+// add appends one line to the open field, with one space for the fold.
+func (s splitter) add(line []byte) splitter {
 	line = trimSpace(line)
+	if !s.open || len(line) == 0 {
+		return s
+	}
 	f := &s.fields[len(s.fields)-1]
-	if len(line) == 0 || f.cut && f.name != references {
-		return
+	if f.cut && f.name != references {
+		return s
 	}
 	if len(s.text) > f.start {
 		s.text = append(s.text, ' ')
@@ -209,29 +208,31 @@ func (s *splitter) add(line []byte) {
 	if f.name != references && len(line) > MaxField {
 		line, f.cut = line[:MaxField], true
 	}
-	if bytes.IndexByte(line, 0) < 0 && bytes.IndexByte(line, '\r') < 0 {
-		s.text = append(s.text, line...)
-	} else {
-		s.addDirty(line)
-	}
-	s.limit(f, 2*MaxField)
+	s.text = appendLine(s.text, line)
+	return s.limit(f, 2*MaxField)
 }
 
-func (s *splitter) addDirty(line []byte) {
+// appendLine copies a line; a lone CR becomes white space and NUL goes, before
+// anything else can trip over them.
+func appendLine(text, line []byte) []byte {
+	if bytes.IndexByte(line, 0) < 0 && bytes.IndexByte(line, '\r') < 0 {
+		return append(text, line...)
+	}
 	for _, c := range line {
 		switch c {
 		case 0:
 		case '\r':
-			s.text = append(s.text, ' ')
+			text = append(text, ' ')
 		default:
-			s.text = append(s.text, c)
+			text = append(text, c)
 		}
 	}
+	return text
 }
 
 // limit shortens a field to MaxField. References may grow to slack before they
 // are moved together, so that a long field costs linear time.
-func (s *splitter) limit(f *field, slack int) {
+func (s splitter) limit(f *field, slack int) splitter {
 	length := len(s.text) - f.start
 	switch {
 	case length <= MaxField || f.name == references && length <= slack:
@@ -245,17 +246,19 @@ func (s *splitter) limit(f *field, slack int) {
 		f.cut = true
 		s.text = s.text[:f.start+MaxField]
 	}
+	return s
 }
 
 // close ends the open field.
-func (s *splitter) close() {
+func (s splitter) close() splitter {
 	if !s.open {
-		return
+		return s
 	}
-	s.open = false
 	f := &s.fields[len(s.fields)-1]
-	s.limit(f, MaxField)
+	s = s.limit(f, MaxField)
 	f.end = len(s.text)
+	s.open = false
+	return s
 }
 
 func trimSpace(b []byte) []byte {
