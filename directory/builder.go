@@ -56,6 +56,14 @@ func (s *Snapshot) Edit() *Builder {
 	return &Builder{s: &next, owned: make([]bool, len(s.shards))}
 }
 
+// Rebuild returns a builder that has the jobs and users of s and none of its
+// candidates, with room for sizeHint addresses.
+func (s *Snapshot) Rebuild(sizeHint int) *Builder {
+	b := NewBuilder(sizeHint)
+	b.s.jobs, b.s.users, b.s.own = maps.Clone(s.jobs), maps.Clone(s.users), maps.Clone(s.own)
+	return b
+}
+
 // Job returns what a job counts as now.
 func (b *Builder) Job(ref string) State {
 	state, _ := jobState(b.s.jobs, ref)
