@@ -51,6 +51,10 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrErased says that the payload is no longer kept.
 	ErrErased = errors.New("the payload was erased by retention")
+	// ErrUnusable says that the store cannot be used at all: locked, sealed under
+	// another key, written by a later version, or damaged. The error that wraps
+	// it says which, and what to do. Trying again does not help.
+	ErrUnusable = errors.New("the store cannot be used")
 )
 
 // ---- walks -------------------------------------------------------------

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"mailsyncd/message"
 	"mailsyncd/store"
 )
 
@@ -138,7 +137,7 @@ func (r *memMessage) hold(h store.Holding) bool {
 // link finds the threads the message's candidates have under the ids it names,
 // joins them, and puts the message there.
 func (p *page) link(m store.Matched, row *memMessage) {
-	ids := threadIDs(m.Header)
+	ids := m.Header.ThreadIDs()
 	var found []*memThread
 	if row.thread != nil {
 		found = append(found, row.thread.root())
@@ -152,7 +151,7 @@ func (p *page) link(m store.Matched, row *memMessage) {
 	}
 	t := p.join(found)
 	if t == nil {
-		t = p.s.newThread(threadRoot(m.Header, m.ID))
+		t = p.s.newThread(m.Header.Root())
 		p.born[t] = true
 	}
 	if row.thread == nil {
@@ -349,22 +348,4 @@ func inOrderOfDate(ms []store.Matched) []store.Matched {
 		return cmp.Or(date(a).Compare(date(b)), cmp.Compare(a.ID, b.ID))
 	})
 	return ms
-}
-
-// threadIDs are the ids that tie a mail to its thread.
-func threadIDs(h message.Header) []string {
-	ids := slices.Concat([]string{h.MessageID}, h.InReplyTo, h.References)
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// threadRoot is the earliest id a mail names.
-func threadRoot(h message.Header, id string) string {
-	for _, named := range slices.Concat(h.References, h.InReplyTo, []string{h.MessageID}) {
-		if named != "" {
-			return named
-		}
-	}
-	return id
 }
