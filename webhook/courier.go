@@ -133,6 +133,9 @@ func (c *Courier) Use(p Poster) {
 // posts at the next start.
 func (c *Courier) Run(ctx context.Context) error {
 	if err := c.load(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	posts, cut := context.WithCancel(context.WithoutCancel(ctx))

@@ -102,8 +102,8 @@ func (c *Courier) remember(ctx context.Context) error {
 // judge notes a result and returns the outcome of its event.
 func (c *Courier) judge(j job, r Result, now time.Time) (o store.Outcome) {
 	c.watch(func(h *health) {
-		o = h.verdict(j, r, now, c.jitter())
 		h.note(j, r, now)
+		o = h.verdict(j, r, now, c.jitter())
 	})
 	return o
 }

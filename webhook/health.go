@@ -30,6 +30,10 @@ const (
 // for ever on one stream, and must not stop the others.
 const pauseAfter = 3
 
+// maxRamp only keeps the ramp from growing for ever; the courier's own limit is
+// far below.
+const maxRamp = 1 << 16
+
 // health is what the courier knows of the endpoint: pure state, moved by results
 // and by the operator, with the time given. It decides how much may be posted
 // (width), and what a result means for its event (verdict).
@@ -46,9 +50,9 @@ type health struct {
 	// gate counts the closings. A post that was claimed before the last one
 	// tells nothing new about the endpoint, and if it has not begun it must not.
 	gate uint64
-	// ramp is how many may be in flight: 1 after trouble, doubled by each
-	// acceptance, so that an endpoint that comes back is not run over by the
-	// backlog.
+	// ramp is how many may be in flight: 1 after trouble and one more with each
+	// acceptance, which doubles it about every round trip, so that an endpoint
+	// that comes back is not run over by the backlog.
 	ramp int
 }
 
@@ -114,7 +118,7 @@ func (h *health) accepted(now time.Time) {
 	h.setbacks, h.failures = 0, 0
 	h.paused = false
 	clear(h.failing)
-	h.ramp = min(h.ramp*2, 1<<16)
+	h.ramp = min(h.ramp+1, maxRamp)
 }
 
 // failed notes an endpoint failure of a post that was claimed at gate.

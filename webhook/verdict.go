@@ -7,7 +7,7 @@ import (
 )
 
 // verdict is what the outbox remembers of one attempt. It looks at the health of
-// the endpoint but does not change it.
+// the endpoint, after the result was noted there, but does not change it.
 //
 // The question behind it is whose fault a failure was. A status that judges the
 // event (400, 413, 422) is the event's. Any other is the endpoint's, unless the
@@ -41,7 +41,7 @@ func (h *health) putOff(tries int, jitter float64) time.Duration {
 	if h.paused {
 		return own
 	}
-	return max(own, probeDelay(h.setbacks))
+	return max(own, probeDelay(h.setbacks-1))
 }
 
 // unrenderable is the outcome for an event that has no body. The endpoint has no

@@ -1,0 +1,235 @@
+package webhook_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mailsyncd/store"
+	"mailsyncd/store/storetest"
+	"mailsyncd/webhook"
+)
+
+func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// Each operation of the courier fails at its first, second, third … call, in
+// both flavours, until a run meets no fault: everything arrives, and a repeat
+// carries the same id and the same bytes (the ATS of these tests checks both).
+func TestAFaultOfTheStoreAtAnyCallLosesNothing(t *testing.T) {
+	for _, kind := range []storetest.FaultKind{storetest.Failed, storetest.FailedButPersisted} {
+		for _, op := range []string{"Due", "Attempt", "Outcome", "PurgesPending", "SetEndpoint"} {
+			for nth := 1; ; nth++ {
+				met := false
+				t.Run(fmt.Sprintf("%s call %d flavour %d", op, nth, kind), func(t *testing.T) {
+					met = deliverWithFault(t, kind, op, nth)
+				})
+				if !met {
+					break
+				}
+			}
+		}
+	}
+}
+
+func deliverWithFault(t *testing.T, kind storetest.FaultKind, op string, nth int) (met bool) {
+	inWorld(t, func(w *world) {
+		calls := 0
+		w.fault = func(called string) storetest.FaultKind {
+			if called != op {
+				return storetest.NoFault
+			}
+			if calls++; calls != nth {
+				return storetest.NoFault
+			}
+			met = true
+			return kind
+		}
+		w.threads(3)
+		w.mail("thread0", "cand_0")
+		w.purge("cand_2")
+		w.start()
+		w.after(30 * time.Second)
+		w.fault = nil
+		w.expect(4, 0, 0)
+		if met {
+			w.log.expect("outbox_failed", "outbox_recovered")
+		}
+	})
+	return met
+}
+
+func TestTheSameTroubleIsLoggedOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.threads(1)
+		w.fault = func(op string) storetest.FaultKind {
+			if op == "Attempt" {
+				return storetest.Failed
+			}
+			return storetest.NoFault
+		}
+		w.start()
+		w.after(time.Hour)
+		w.log.expect("outbox_failed")
+		w.fault = nil
+		w.after(time.Minute)
+		w.expect(1, 0, 0)
+		w.log.expect("outbox_failed", "outbox_recovered")
+	})
+}
+
+func TestACrashBetweenPostAndOutcomeRepeatsTheSamePost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.threads(1)
+		w.fault = func(op string) storetest.FaultKind {
+			if op == "Outcome" {
+				return storetest.Failed
+			}
+			return storetest.NoFault
+		}
+		w.start()
+		w.after(time.Minute)
+		if err := w.stop(); err == nil {
+			t.Error("a courier that could not record its last outcome says nothing")
+		}
+		w.fault = nil
+		w.start()
+		w.after(time.Minute)
+		w.expect(1, 0, 0)
+		posts := w.ats.all(accepted)
+		if len(posts) != 2 || posts[0].id != posts[1].id || posts[0].body != posts[1].body {
+			t.Errorf("%d posts, want the same one twice", len(posts))
+		}
+	})
+}
+
+// chaos drives a courier through a random month and then a quiet week.
+type chaos struct {
+	*world
+	rng   *rand.Rand
+	until time.Time
+	alive map[string]bool // candidates
+	mood  webhook.Kind
+}
+
+func TestARandomMonthEndsWithEverythingDelivered(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.ats.stripped = true
+				c := &chaos{world: w, rng: rand.New(rand.NewPCG(seed, 1)), until: time.Now().AddDate(0, 1, 0), alive: map[string]bool{}}
+				c.run()
+			})
+		})
+	}
+}
+
+func (c *chaos) run() {
+	c.ats.answer = c.answer
+	c.ats.takes = func(post) time.Duration { return time.Duration(c.rng.IntN(3000)) * time.Millisecond }
+	c.start()
+	for i := 0; time.Now().Before(c.until); i++ {
+		c.step(i)
+		c.after(time.Duration(c.rng.IntN(6*3600)) * time.Second)
+	}
+	c.fault, c.mood = nil, webhook.Accepted
+	if err := c.courier.Resume(c.Context()); err != nil {
+		c.Fatal(err)
+	}
+	c.after(7 * 24 * time.Hour)
+	c.judge()
+}
+
+// step is one thing that happens.
+func (c *chaos) step(i int) {
+	ref := fmt.Sprintf("cand_%d", c.rng.IntN(6))
+	switch c.rng.IntN(10) {
+	case 0, 1:
+		c.fault = nil
+		c.mood = []webhook.Kind{webhook.Accepted, webhook.Accepted, webhook.EndpointFailure, webhook.Throttled, webhook.EventFailure, webhook.Gone}[c.rng.IntN(6)]
+	case 2:
+		c.fault = nil
+		c.restart()
+	case 3:
+		if c.alive[ref] {
+			c.fault = nil
+			c.purge(ref)
+			c.alive[ref] = false
+		}
+	case 4:
+		c.fault = c.faults
+	case 5:
+		c.fault = nil
+		if err := c.courier.Resume(c.Context()); err != nil {
+			c.Fatal(err)
+		}
+	default:
+		c.fault = nil
+		if !c.alive[ref] {
+			c.candidates(ref)
+			c.alive[ref] = true
+		}
+		c.mail(fmt.Sprintf("thread%d", c.rng.IntN(8)), ref)
+	}
+}
+
+func (c *chaos) faults(op string) storetest.FaultKind {
+	switch op {
+	case "Due", "Attempt", "Outcome", "SetEndpoint", "PurgesPending":
+		return []storetest.FaultKind{storetest.NoFault, storetest.NoFault, storetest.Failed, storetest.FailedButPersisted}[c.rng.IntN(4)]
+	}
+	return storetest.NoFault
+}
+
+// answer is the endpoint's mood, with a tenth of the posts going the other way.
+func (c *chaos) answer(p post) webhook.Result {
+	mood := c.mood
+	if time.Now().Before(c.until) && c.rng.IntN(10) == 0 {
+		mood = webhook.EndpointFailure
+	}
+	switch mood {
+	case webhook.EndpointFailure:
+		return answers(500+c.rng.IntN(3), "")
+	case webhook.EventFailure:
+		return answers(422, "")
+	case webhook.Throttled:
+		return answers(429, fmt.Sprint(c.rng.IntN(7200)))
+	case webhook.Gone:
+		return answers(410, "")
+	default:
+		return answers(200, "")
+	}
+}
+
+// judge checks what must hold at the end: nothing waits, what died had its tries
+// and was no purge, and after a candidate's purge was told nothing names it but
+// what was matched since.
+func (c *chaos) judge() {
+	if waiting := c.events(store.EventPending); len(waiting) > 0 {
+		c.Errorf("%d events still wait after a quiet week, the first is %s with %d tries, due %v", len(waiting), waiting[0].Type, waiting[0].Tries, waiting[0].Due)
+	}
+	for _, e := range c.events(store.EventDead) {
+		if e.Tries < len(webhook.RetryDelays()) || e.Type == store.CandidatePurged {
+			c.Errorf("%s died after %d tries", e.Type, e.Tries)
+		}
+	}
+	purging := map[string]time.Time{} // ref → its purge was first posted
+	for _, p := range c.ats.all(func(post) bool { return true }) {
+		switch {
+		case p.Type != string(store.CandidatePurged):
+			for ref, at := range purging {
+				if p.names(ref) && !p.at.Before(at) {
+					c.Errorf("a post at %v names %s, whose undelivered purge was posted at %v", p.at, ref, at)
+				}
+			}
+		case accepted(p):
+			delete(purging, p.Data.Candidate)
+		case purging[p.Data.Candidate].IsZero():
+			purging[p.Data.Candidate] = p.at
+		}
+	}
+	synctest.Wait()
+}
