@@ -13,9 +13,9 @@ const readBuffer = 32 << 10
 type reader struct {
 	buf     []byte // buf[r:w] is read and not yet consumed
 	r, w    int
-	out     []byte // filtered and not yet handed on
-	outBuf  []byte // what out is cut from, kept for the next response
-	tooLong bool   // a literal of the current response was skipped
+	out     []byte   // filtered and not yet handed on
+	outBuf  []byte   // what out is cut from, kept for the next response
+	tooLong bool     // a literal of the current response was skipped
 	uids    []uint32 // scratch for SEARCH
 }
 

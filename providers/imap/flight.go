@@ -1,0 +1,220 @@
+package imap
+
+import (
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailsyncd/message"
+	"mailsyncd/providers"
+	"mailsyncd/providers/imap/wire"
+)
+
+// sink takes rows and search results from the goroutine that reads.
+type sink struct {
+	mu      sync.Mutex
+	air     []*flight // FETCHes of headers under way
+	found   []uint32  // results of the SEARCH under way
+	listing bool      // a FETCH without headers is under way
+	listed  []listedRow
+}
+
+// listedRow is a row of a FETCH that asked for no header.
+type listedRow struct {
+	uid     uint32
+	arrival time.Time
+}
+
+// Row gives a row to the flight that asked for it. Any other is dropped: a
+// server may report what other clients do at any time.
+func (k *sink) Row(r wire.Row) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !r.HasHeader && !r.TooLong {
+		if k.listing {
+			k.listed = append(k.listed, listedRow{r.UID, r.Arrival})
+		}
+		return
+	}
+	for _, fl := range k.air {
+		if fl.take(r) {
+			return
+		}
+	}
+}
+
+// Found keeps the numbers of a SEARCH response; a server may split its answer.
+func (k *sink) Found(uids []uint32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.found = append(k.found, uids...)
+}
+
+// flight is one FETCH of headers under way, and then its rows.
+type flight struct {
+	folder string
+	prefix string   // of the Refs: validity and a dot
+	uids   []uint32 // asked for, rising
+	rows   []fetched
+	cmd    *imapclient.FetchCommand
+	// next is the UID below which everything is decided once this flight is.
+	next uint32
+	// since drops mail before a window, zero: nothing. Set where the server's
+	// search could not do it.
+	since time.Time
+	// narrow, when narrowed, are the UIDs that exist, of a flight that left
+	// before they were known.
+	narrow   []uint32
+	narrowed bool
+}
+
+type fetched struct {
+	ok  bool
+	msg providers.Message
+}
+
+// take parses a row where it lies in the read buffer; false when this flight
+// did not ask for it or has it.
+func (fl *flight) take(r wire.Row) bool {
+	i, ok := slices.BinarySearch(fl.uids, r.UID)
+	if !ok || fl.rows[i].ok {
+		return false
+	}
+	if r.TooLong {
+		return true // it stays missing, and the rescue asks for the beginning of it
+	}
+	fl.rows[i] = fetched{ok: true, msg: providers.Message{
+		Ref:        ref(fl.prefix, r.UID, fl.folder),
+		Folder:     fl.folder,
+		Arrival:    r.Arrival,
+		ThreadHint: r.Thread,
+		Header:     message.Parse(r.Header),
+	}}
+	return true
+}
+
+// ref names a mail: UIDVALIDITY.UID.folder.
+func ref(prefix string, uid uint32, folder string) string {
+	b := make([]byte, 0, len(prefix)+11+len(folder))
+	b = append(b, prefix...)
+	b = strconv.AppendUint(b, uint64(uid), 10)
+	b = append(b, '.')
+	return string(append(b, folder...))
+}
+
+// headerFields is what is asked of every mail; never ENVELOPE, which lacks
+// References and which servers get wrong for odd addresses.
+func headerFields() *imap.FetchItemBodySection {
+	return &imap.FetchItemBodySection{
+		Specifier: imap.PartSpecifierHeader, HeaderFields: message.FieldNames[:], Peek: true,
+	}
+}
+
+// wholeHeader is the second try: some servers lose single fields in
+// HEADER.FIELDS, or fail altogether. The bound keeps one absurd header harmless.
+func wholeHeader() *imap.FetchItemBodySection {
+	return &imap.FetchItemBodySection{
+		Specifier: imap.PartSpecifierHeader, Peek: true,
+		Partial: &imap.SectionPartial{Offset: 0, Size: 256 << 10},
+	}
+}
+
+// launch sends the FETCH of a flight and returns at once.
+func (s *session) launch(fl *flight, section *imap.FetchItemBodySection) {
+	fl.rows = make([]fetched, len(fl.uids))
+	s.sink.mu.Lock()
+	s.sink.air = append(s.sink.air, fl)
+	s.sink.mu.Unlock()
+	fl.cmd = s.client.Fetch(uidSet(fl.uids), &imap.FetchOptions{
+		UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{section},
+	})
+}
+
+// land waits for the end of a flight. No row counts before that.
+func (s *session) land(fl *flight) error {
+	err := fl.cmd.Close()
+	s.sink.mu.Lock()
+	s.sink.air = slices.DeleteFunc(s.sink.air, func(f *flight) bool { return f == fl })
+	s.sink.mu.Unlock()
+	s.p.cfg.Metrics.request("fetch", err)
+	return err
+}
+
+// uidSet compresses rising UIDs to ranges.
+func uidSet(uids []uint32) imap.UIDSet {
+	var set imap.UIDSet
+	for i := 0; i < len(uids); {
+		j := i
+		for j+1 < len(uids) && uids[j+1] == uids[j]+1 {
+			j++
+		}
+		set.AddRange(imap.UID(uids[i]), imap.UID(uids[j]))
+		i = j + 1
+	}
+	return set
+}
+
+// search is one UID SEARCH under way. There is one at a time.
+type search struct {
+	cmd *imapclient.SearchCommand
+	in  span
+}
+
+func (s *session) startSearch(criteria *imap.SearchCriteria, in span) *search {
+	s.sink.mu.Lock()
+	s.sink.found = s.sink.found[:0]
+	s.sink.mu.Unlock()
+	return &search{cmd: s.client.UIDSearch(criteria, nil), in: in}
+}
+
+// wait returns what was found in the span, rising and without repeats. A server
+// may answer with more than was asked: "n:*" always names the last mail (RFC
+// 9051 §6.4.9).
+func (q *search) wait(s *session) ([]uint32, error) {
+	_, err := q.cmd.Wait()
+	s.p.cfg.Metrics.request("search", err)
+	if err != nil {
+		return nil, err
+	}
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	uids := slices.Clone(s.sink.found)
+	uids = slices.DeleteFunc(uids, func(u uint32) bool { return u < q.in.lo || u >= q.in.hi })
+	slices.Sort(uids)
+	return slices.Compact(uids), nil
+}
+
+// criteria finds the mail of a span. SINCE counts whole days in the server's
+// time zone (RFC 9051 §6.4.4), so a day is added; Date counts as well as
+// arrival, for mail that was imported with the wrong one.
+func criteria(sp span) *imap.SearchCriteria {
+	var set imap.UIDSet
+	set.AddRange(imap.UID(sp.lo), imap.UID(sp.hi-1))
+	c := &imap.SearchCriteria{UID: []imap.UIDSet{set}}
+	if !sp.since.IsZero() {
+		day := sp.since.UTC().AddDate(0, 0, -1)
+		c.Or = [][2]imap.SearchCriteria{{{Since: day}, {SentSince: day}}}
+	}
+	return c
+}
+
+// startListing asks for numbers and arrivals only: what stands in for SEARCH with a
+// server that refuses or lies.
+func (s *session) startListing(set imap.UIDSet) (wait func() ([]listedRow, error)) {
+	s.sink.mu.Lock()
+	s.sink.listing, s.sink.listed = true, nil
+	s.sink.mu.Unlock()
+	cmd := s.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true})
+	return func() ([]listedRow, error) {
+		err := cmd.Close()
+		s.p.cfg.Metrics.request("fetch", err)
+		s.sink.mu.Lock()
+		defer s.sink.mu.Unlock()
+		s.sink.listing = false
+		return s.sink.listed, err
+	}
+}

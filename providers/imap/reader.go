@@ -1,0 +1,340 @@
+package imap
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"mailsyncd/providers"
+)
+
+// reader reads spans of the open folder in order, chunk by chunk. While one
+// chunk is worked on, the next is under way.
+type reader struct {
+	s        *session
+	f        *folder
+	prefix   string // of Refs
+	validity uint32
+	spans    []span
+	queue    []uint32 // found in the current span, not asked for yet
+	hi       uint32   // where the current span ends
+	since    time.Time
+	air      []*flight
+
+	searching *search                     // begun with the opening
+	newest    func() ([]listedRow, error) // begun with the opening
+	budget    int                         // FETCHes that a rescue may still spend
+}
+
+// chunk is what one flight brought.
+type chunk struct {
+	msgs []providers.Message
+	next uint32   // everything below is decided
+	lost []uint32 // listed, but not handed out
+}
+
+const (
+	// maxFound bounds the UIDs that one SEARCH may list: 300,000 are 3 MB of answer.
+	maxFound = 300_000
+	// maxListed does the same for the FETCH that stands in for SEARCH, of which
+	// every row is a response.
+	maxListed = 20_000
+	// rescueBudget is how many FETCHes one page may spend on isolating mails that
+	// a server will not hand out: two bad ones of 500 take about forty.
+	rescueBudget = 64
+)
+
+func (s *session) newReader(f *folder, validity uint32, messages uint32, spans []span) *reader {
+	if messages > maxFound {
+		spans = split(spans, maxFound)
+	}
+	return &reader{
+		s: s, f: f, validity: validity, spans: spans, budget: rescueBudget,
+		prefix: strconv.FormatUint(uint64(validity), 10) + ".",
+	}
+}
+
+// split cuts spans into pieces of at most width UIDs.
+func split(spans []span, width uint32) []span {
+	var out []span
+	for _, sp := range spans {
+		for sp.hi-sp.lo > width {
+			out = append(out, span{sp.lo, sp.lo + width, sp.since})
+			sp.lo += width
+		}
+		out = append(out, sp)
+	}
+	return out
+}
+
+// begin sends what can be sent before the folder is known to be open: the first
+// search, and with few new mails their FETCH, so that news cost one round trip.
+func (r *reader) begin() {
+	if len(r.spans) == 0 || r.s.noSearch {
+		return
+	}
+	sp := r.spans[0]
+	r.spans = r.spans[1:]
+	r.searching = r.s.startSearch(criteria(sp), sp)
+	if !sp.since.IsZero() {
+		r.newest = r.s.startListing(newestSet())
+		return
+	}
+	if n := sp.hi - sp.lo; n <= uint32(r.s.p.cfg.PageSize) {
+		uids := make([]uint32, n)
+		for i := range uids {
+			uids[i] = sp.lo + uint32(i)
+		}
+		r.hi = sp.hi
+		r.fly(uids, sp.hi)
+	}
+}
+
+// newestSet is "*", the mail with the highest UID.
+func newestSet() imap.UIDSet {
+	var set imap.UIDSet
+	set.AddNum(0)
+	return set
+}
+
+func (r *reader) fly(uids []uint32, next uint32) {
+	fl := &flight{folder: r.f.name, prefix: r.prefix, uids: uids, next: next, since: r.since}
+	r.s.launch(fl, headerFields())
+	r.air = append(r.air, fl)
+}
+
+// abandon waits for what is under way and throws it away.
+func (r *reader) abandon() {
+	if r.searching != nil {
+		_, _ = r.searching.wait(r.s)
+		r.searching = nil
+	}
+	if r.newest != nil {
+		_, _ = r.newest()
+		r.newest = nil
+	}
+	for _, fl := range r.air {
+		_ = r.s.land(fl)
+	}
+	r.air, r.queue, r.spans = nil, nil, nil
+}
+
+// ready makes sure that a chunk is under way and returns how many mails it may
+// hold; 0 when everything is read.
+func (r *reader) ready() (int, error) {
+	for {
+		if err := r.plan(); err != nil {
+			return 0, err
+		}
+		switch {
+		case len(r.air) > 0:
+			return len(r.air[0].uids), nil
+		case len(r.queue) > 0:
+			r.launchNext()
+		case len(r.spans) == 0:
+			return 0, nil
+		}
+	}
+}
+
+// plan finds the mails of the next span when the one before is used up.
+func (r *reader) plan() error {
+	if r.searching != nil {
+		q := r.searching
+		r.searching = nil
+		return r.found(q)
+	}
+	if len(r.air) > 0 || len(r.queue) > 0 || len(r.spans) == 0 {
+		return nil
+	}
+	if r.s.noSearch {
+		return r.planListing()
+	}
+	sp := r.spans[0]
+	r.spans = r.spans[1:]
+	return r.found(r.s.startSearch(criteria(sp), sp))
+}
+
+// found takes the result of a search. Where a server refuses it, or leaves out
+// the newest mail though that belongs in, everything is listed instead.
+func (r *reader) found(q *search) error {
+	uids, err := q.wait(r.s)
+	top, errTop := r.top()
+	switch {
+	case err != nil && (refusal(err) == nil || r.s.conn.Err() != nil):
+		return r.s.why("searching a folder", err)
+	case errTop != nil:
+		return errTop
+	case err != nil, lies(uids, top, q.in):
+		r.s.noSearch = true
+		r.s.p.tell("search_unusable", "the server's date search cannot be used; all headers are read instead", 1)
+		r.drop()
+		r.spans = append([]span{q.in}, r.spans...)
+		return nil
+	}
+	r.settleOn(q.in, uids)
+	return nil
+}
+
+// settleOn makes uids what is read of a span. A flight that left before they
+// were known keeps only those.
+func (r *reader) settleOn(in span, uids []uint32) {
+	r.hi, r.since = in.hi, time.Time{}
+	if len(r.air) == 0 {
+		r.queue = uids
+		return
+	}
+	r.air[0].narrow = uids
+	r.air[0].narrowed = true
+}
+
+// drop gives up the flight that left with a search which turned out useless.
+func (r *reader) drop() {
+	for _, fl := range r.air {
+		_ = r.s.land(fl)
+	}
+	r.air = nil
+}
+
+// top returns the newest mail of the folder where it was asked for.
+func (r *reader) top() (listedRow, error) {
+	if r.newest == nil {
+		return listedRow{}, nil
+	}
+	rows, err := r.newest()
+	r.newest = nil
+	if err != nil && (refusal(err) == nil || r.s.conn.Err() != nil) {
+		return listedRow{}, r.s.why("reading the newest arrival", err)
+	}
+	if len(rows) == 0 {
+		return listedRow{}, nil
+	}
+	return rows[len(rows)-1], nil
+}
+
+// lies tells whether a search missed the newest mail, which arrived well within
+// the window: the proof that an empty answer is worth something.
+func lies(uids []uint32, top listedRow, in span) bool {
+	if in.since.IsZero() || top.uid < in.lo || top.uid >= in.hi {
+		return false
+	}
+	if !top.arrival.After(in.since.Add(48 * time.Hour)) {
+		return false
+	}
+	_, ok := slices.BinarySearch(uids, top.uid)
+	return !ok
+}
+
+// planListing lists the next span without SEARCH. Which of its mails belong to
+// the window is seen when their headers are there.
+func (r *reader) planListing() error {
+	r.spans = split(r.spans, maxListed)
+	sp := r.spans[0]
+	r.spans = r.spans[1:]
+	r.s.conn.Renew()
+	uids, err := r.s.listSpan(sp)
+	if err != nil {
+		return err
+	}
+	r.hi, r.since, r.queue = sp.hi, sp.since, uids
+	return nil
+}
+
+// listSpan returns the UIDs that exist in a span.
+func (s *session) listSpan(sp span) ([]uint32, error) {
+	var set imap.UIDSet
+	set.AddRange(imap.UID(sp.lo), imap.UID(sp.hi-1))
+	rows, err := s.startListing(set)()
+	if err != nil {
+		return nil, s.why("listing the mails of a folder", err)
+	}
+	var uids []uint32
+	for _, row := range rows {
+		if row.uid >= sp.lo && row.uid < sp.hi {
+			uids = append(uids, row.uid)
+		}
+	}
+	slices.Sort(uids)
+	return slices.Compact(uids), nil
+}
+
+// launchNext asks for the next mails of the queue.
+func (r *reader) launchNext() {
+	n := min(len(r.queue), r.s.p.cfg.PageSize)
+	uids := r.queue[:n:n]
+	r.queue = r.queue[n:]
+	next := r.hi
+	if len(r.queue) > 0 {
+		next = uids[n-1] + 1
+	}
+	r.fly(uids, next)
+}
+
+// take returns the chunk that ready announced, every mail of it handed out,
+// gone, or named in lost. Before it waits it sends the request for the next.
+func (r *reader) take() (chunk, error) {
+	fl := r.air[0]
+	if len(r.air) == 1 && len(r.queue) > 0 {
+		r.launchNext()
+	}
+	err := r.s.land(fl)
+	r.air = r.air[1:]
+	if err != nil && !r.s.mayRescue(err) {
+		return chunk{}, r.s.why("reading headers", err)
+	}
+	if err != nil {
+		clear(fl.rows) // rows of a failed FETCH do not count
+	}
+	c := chunk{next: fl.next}
+	var missing []uint32
+	c.msgs, missing = fl.sort()
+	if len(missing) > 0 {
+		if err := r.rescueMissing(&c, missing); err != nil {
+			return chunk{}, err
+		}
+	}
+	err = r.mend(&c, fl.since)
+	return c, err
+}
+
+// mayRescue tells whether a failed FETCH is worth asking in pieces: the server
+// refused, and not because it wants a pause. UNAVAILABLE is what some say about
+// single mails (RFC 5530 §3).
+func (s *session) mayRescue(err error) bool {
+	e := refusal(err)
+	if e == nil || s.conn.Err() != nil {
+		return false
+	}
+	switch e.Code {
+	case imap.ResponseCodeUnavailable, imap.ResponseCodeServerBug, imap.ResponseCodeInUse:
+		return !isThrottled("", e.Text)
+	}
+	return !isThrottled(string(e.Code), e.Text)
+}
+
+// sort parts the rows that came from the UIDs that should have come and did
+// not. A UID that search did not list and that has no row does not exist.
+func (fl *flight) sort() (msgs []providers.Message, missing []uint32) {
+	msgs = make([]providers.Message, 0, len(fl.rows))
+	for i := range fl.rows {
+		if fl.rows[i].ok {
+			msgs = append(msgs, fl.rows[i].msg)
+		} else if fl.expected(fl.uids[i]) {
+			missing = append(missing, fl.uids[i])
+		}
+	}
+	return msgs, missing
+}
+
+func (fl *flight) expected(uid uint32) bool {
+	if !fl.narrowed {
+		return true
+	}
+	_, ok := slices.BinarySearch(fl.narrow, uid)
+	return ok
+}
+
+var errNoAnswer = errors.New("no answer")

@@ -1,0 +1,108 @@
+package imap
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"mailsyncd/providers"
+)
+
+// review is one run of Search: a walk over the old mail of the watched folders,
+// in a fixed order and with a cursor of its own.
+type review struct {
+	s     *session
+	since time.Time
+	at    providers.Cursor
+	cur   oldCursor
+
+	jobs []*folder
+	f    *folder
+	r    *reader
+	stop uint32
+}
+
+func (s *session) startReview(since time.Time, cur providers.Cursor) (*review, error) {
+	c, err := decodeOld(cur)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.listOnce(); err != nil {
+		return nil, err
+	}
+	w := &review{s: s, since: since, at: cur, cur: c}
+	for _, f := range s.dir.watched {
+		if !(f.status.counted && f.status.messages == 0) && f.key() >= c.Key {
+			w.jobs = append(w.jobs, f)
+		}
+	}
+	return w, nil
+}
+
+// listOnce lists the folders unless this session has: mail that is newer than
+// the list is new mail, not old.
+func (s *session) listOnce() error {
+	if s.dir.all != nil {
+		return nil
+	}
+	return s.list()
+}
+
+func (w *review) page() (providers.Page, error) {
+	var page providers.Page
+	if err := w.s.fill(&page, w); err != nil {
+		return providers.Page{}, err
+	}
+	page.Next = w.cur.encode()
+	w.at = page.Next
+	return page, nil
+}
+
+// next implements stepper.
+func (w *review) next(*providers.Page) (*reader, error) {
+	for w.r == nil && len(w.jobs) > 0 {
+		w.f, w.jobs = w.jobs[0], w.jobs[1:]
+		r, err := w.s.open(w.f, w.want)
+		if errors.Is(err, errFolder) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.r = r
+	}
+	return w.r, nil
+}
+
+// want goes on in the folder of the cursor, and begins the others.
+func (w *review) want(validity, next uint32) []span {
+	w.stop = next
+	lo := uint32(1)
+	if w.f.key() == w.cur.Key && validity == w.cur.Validity && validity != 0 {
+		lo = max(1, w.cur.Next)
+	}
+	if lo >= next {
+		return nil
+	}
+	return []span{{lo: lo, hi: next, since: w.since}}
+}
+
+// took implements stepper.
+func (w *review) took(c chunk) error {
+	w.move(c.next)
+	return nil
+}
+
+// done implements stepper.
+func (w *review) done() error {
+	w.move(w.stop)
+	w.r = nil
+	return nil
+}
+
+func (w *review) move(next uint32) {
+	w.cur = oldCursor{Version: cursorVersion, Key: w.f.key(), Validity: w.r.validity, Next: next}
+}
+
+// isWatched tells whether walks take a folder.
+func (d directory) isWatched(f *folder) bool { return slices.Contains(d.watched, f) }
