@@ -557,7 +557,7 @@ func unquote(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {
-		case s[i] == '"':
+		case s[i] == '"', s[i] == '\\' && i+1 == len(s):
 			continue
 		case s[i] == '\\' && i+1 < len(s) && s[i+1] < utf8.RuneSelf:
 			i++

@@ -40,14 +40,14 @@ func readDate(s string) (time.Time, bool) {
 // comments; "" when a comment or a separator stood there.
 func cutPiece(s string) (piece, rest string) {
 	switch s[0] {
-	case ' ', ',', '\t':
+	case ' ', ',':
 		return "", s[1:]
 	case '(':
 		return "", s[commentLen(s):]
 	}
-	end := strings.IndexAny(s, " ,(\t")
-	if end < 0 {
-		end = len(s)
+	end := 1
+	for end < len(s) && s[end] != ' ' && s[end] != ',' && s[end] != '(' {
+		end++
 	}
 	return s[:end], s[end:]
 }

@@ -91,6 +91,15 @@ func (b *builder) ids(n name, v string, ids []string) []string {
 	return ids
 }
 
+// headAndTail is the part of References that counts: see MaxField. The space
+// keeps the halves of two ids from becoming one.
+func headAndTail(v string) string {
+	if len(v) <= MaxField {
+		return v
+	}
+	return v[:referencesHead] + " " + v[len(v)-(MaxField-referencesHead)+1:]
+}
+
 // dropAddresses drops addresses from In-Reply-To. Old mailers write `Message from
 // "Ann" <ann@example.net> of Monday <1@example.net>` there, and an address
 // taken for an id would tie all mail of a person into one thread. Few entries
@@ -105,7 +114,7 @@ func (b *builder) dropAddresses() {
 	h.InReplyTo = slices.DeleteFunc(ids[:min(len(ids), few)], func(id string) bool {
 		for _, list := range [...][]Address{h.From, h.ReplyTo, h.To, h.Cc} {
 			for _, a := range list[:min(len(list), few)] {
-				if strings.EqualFold(a.Addr, id) {
+				if len(a.Addr) == len(id) && strings.EqualFold(a.Addr, id) {
 					return true
 				}
 			}

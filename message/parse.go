@@ -32,22 +32,26 @@ const (
 func Parse(raw []byte) Header {
 	var textRoom [2 << 10]byte
 	var fieldRoom [24]field
-	s := splitter{text: textRoom[:0], fields: fieldRoom[:0]}.block(raw)
-	return build(string(s.text), s.fields, s.cut)
+	text, fields, cut := split(raw, textRoom[:0], fieldRoom[:0])
+	return build(string(text), fields, cut)
 }
 
 // FromFields reads fields that came apart, in the order of the header. Names
 // are compared without case, values may still be folded.
 func FromFields(fields []Field) Header {
-	var s splitter
+	var text []byte
+	var read []field
 	for _, f := range fields {
-		s = s.start(nameOf(f.Name))
+		n := nameOf(f.Name)
+		if n == other {
+			continue
+		}
+		read = append(read, field{name: n, start: len(text), end: len(text)})
 		for line := range strings.Lines(f.Value) {
-			s = s.add([]byte(strings.TrimRight(line, "\r\n")))
+			text = appendValue(text, &read[len(read)-1], []byte(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	s = s.close()
-	return build(string(s.text), s.fields, false)
+	return build(string(text), read, false)
 }
 
 // builder makes a Header of split fields. The fields and their text are not
@@ -118,25 +122,24 @@ func (b *builder) listOf(n name) *[]Address {
 
 // addressesOf appends the addresses of all fields of one name.
 func (b *builder) addressesOf(n name, text string, fields []field, all []Address) []Address {
-	start := len(all)
+	start, bad := len(all), false
 	for i := range fields {
 		f := &fields[i]
-		if f.name != n || f.start == f.end {
+		if f.name != n || f.start == f.end || len(all)-start > maxAddresses {
 			continue
 		}
-		before := len(all)
-		var bad bool
-		all, bad = addressList(all, clean(text[f.start:f.end]), f.cut)
-		switch {
-		case bad && len(all) == before:
-			b.problem(n, problemNoAddress)
-		case bad:
-			b.problem(n, problemPartly)
-		}
-		if len(all)-start > maxAddresses {
-			b.problem(n, problemTooMany)
-			return all[:start+maxAddresses]
-		}
+		var broken bool
+		all, broken = addressList(all, clean(text[f.start:f.end]), f.cut)
+		bad = bad || broken
+	}
+	switch {
+	case len(all)-start > maxAddresses:
+		b.problem(n, problemTooMany)
+		all = all[:start+maxAddresses]
+	case bad && len(all) == start:
+		b.problem(n, problemNoAddress)
+	case bad:
+		b.problem(n, problemPartly)
 	}
 	return all
 }
@@ -153,7 +156,7 @@ func (b *builder) field(n name, raw string) {
 	case inReplyTo:
 		h.InReplyTo = b.ids(n, clean(raw), h.InReplyTo)
 	case references:
-		h.References = b.ids(n, clean(raw), h.References)
+		h.References = b.ids(n, clean(headAndTail(raw)), h.References)
 	case date:
 		b.date(clean(raw))
 	case subject:

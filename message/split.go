@@ -98,50 +98,60 @@ func nameOf[T string | []byte](s T) name {
 	return other
 }
 
-// field is one field that is read: where its unfolded value lies in the text
-// of its splitter.
+// field is one field that is read. Its unfolded value lies in a text that it
+// shares with the other fields of the header, of which all strings of the
+// Header become parts: one allocation, and nothing of the caller's buffer or of
+// fields that nobody reads is kept alive.
 type field struct {
 	name       name
 	start, end int
 	cut        bool // longer than MaxField, or cut by the end of the block
 }
 
-// splitter copies the values of the fields that are read, unfolded, into one
-// text, of which all strings of the Header become parts: one allocation, and
-// nothing of the caller's buffer or of other fields is kept alive.
+// split appends the values of the fields that are read to text and where they
+// are to fields; cut tells that the block is longer than MaxBlock.
 //
-// Its methods take and return it by value: through a pointer, the compiler
-// would move the buffers that Parse has on its stack to the heap.
-type splitter struct {
-	text   []byte
-	fields []field
-	open   bool // the last field goes on, if the next line is folded
-	begun  bool // a field was seen
-	cut    bool // the block is longer than MaxBlock
-}
-
-// block splits a header block as it is found in real life. CRLF, LF and CR CR
-// LF end a line; a line without a colon, an mbox "From " line and a folded
-// first line are passed over; the first empty line behind a field ends the
-// header.
-func (s splitter) block(raw []byte) splitter {
+// It reads a block as it is found in real life. CRLF, LF and CR CR LF end a
+// line; a line without a colon, an mbox "From " line and a folded first line
+// are passed over; the first empty line behind a field ends the header. A line
+// passed over does not end the field before it: mostly it is a piece of it that
+// lost its indentation.
+//
+// Slices come in and go out by value so that Parse can keep them on its stack.
+func split(raw, text []byte, fields []field) (_ []byte, _ []field, cut bool) {
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > MaxBlock {
-		raw, s.cut = raw[:MaxBlock], true
+		raw, cut = raw[:MaxBlock], true
 	}
+	begun, open := false, false
 	for len(raw) > 0 {
 		var line []byte
 		line, raw = cutLine(raw)
-		if len(line) == 0 && s.begun {
-			s.cut = false // the header ended before the limit
-			break
+		switch {
+		case len(line) == 0 && begun:
+			return text, fields, false
+		case len(line) == 0:
+			continue
+		case line[0] == ' ' || line[0] == '\t':
+			if open {
+				text = appendValue(text, &fields[len(fields)-1], line)
+			}
+			continue
 		}
-		s = s.line(line)
+		n, value, ok := cutName(line)
+		if !ok {
+			continue
+		}
+		begun, open = true, n != other
+		if open {
+			fields = append(fields, field{name: n, start: len(text), end: len(text)})
+			text = appendValue(text, &fields[len(fields)-1], value)
+		}
 	}
-	if s.open && s.cut {
-		s.fields[len(s.fields)-1].cut = true
+	if open && cut {
+		fields[len(fields)-1].cut = true
 	}
-	return s.close()
+	return text, fields, cut
 }
 
 // cutLine takes the first line off raw, without what ends it.
@@ -158,58 +168,43 @@ func cutLine(raw []byte) (line, rest []byte) {
 	return raw[:end], rest
 }
 
-// line takes one line in. A line that neither begins a field nor is folded is
-// passed over; the field before it then stays open, because such lines are
-// mostly pieces of it that lost their indentation.
-func (s splitter) line(line []byte) splitter {
-	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
-		return s.add(line)
-	}
+// cutName takes the name of a field off its first line; ok is false for a line
+// that begins none.
+func cutName(line []byte) (n name, value []byte, ok bool) {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 {
-		return s
+		return other, nil, false
 	}
 	end := colon
 	for end > 0 && (line[end-1] == ' ' || line[end-1] == '\t') {
 		end-- // "From :" is obsolete (RFC 5322 §4.5) and found
 	}
-	n := nameOf(line[:end])
+	n = nameOf(line[:end])
 	if n == other && (end == 0 || bytes.ContainsAny(line[:end], " \t\"<>@")) {
-		return s
+		return other, nil, false
 	}
-	return s.start(n).add(line[colon+1:])
+	return n, line[colon+1:], true
 }
 
-// start begins a field. One that is not read is not opened, and what is added
-// to it goes nowhere.
-func (s splitter) start(n name) splitter {
-	s = s.close()
-	s.begun = true
-	if n != other {
-		s.open = true
-		s.fields = append(s.fields, field{name: n, start: len(s.text)})
-	}
-	return s
-}
-
-// add appends one line to the open field, with one space for the fold.
-func (s splitter) add(line []byte) splitter {
+// appendValue appends one line to the field whose value ends the text, with one
+// space for the fold, within the limits.
+func appendValue(text []byte, f *field, line []byte) []byte {
 	line = trimSpace(line)
-	if !s.open || len(line) == 0 {
-		return s
+	if len(line) == 0 || f.cut && f.name != references {
+		return text
 	}
-	f := &s.fields[len(s.fields)-1]
-	if f.cut && f.name != references {
-		return s
-	}
-	if len(s.text) > f.start {
-		s.text = append(s.text, ' ')
+	if len(text) > f.start {
+		text = append(text, ' ')
 	}
 	if f.name != references && len(line) > MaxField {
 		line, f.cut = line[:MaxField], true
 	}
-	s.text = appendLine(s.text, line)
-	return s.limit(f, 2*MaxField)
+	text = appendLine(text, line)
+	if len(text)-f.start > MaxField {
+		text = limit(text, f)
+	}
+	f.end = len(text)
+	return text
 }
 
 // appendLine copies a line; a lone CR becomes white space and NUL goes, before
@@ -230,35 +225,21 @@ func appendLine(text, line []byte) []byte {
 	return text
 }
 
-// limit shortens a field to MaxField. References may grow to slack before they
-// are moved together, so that a long field costs linear time.
-func (s splitter) limit(f *field, slack int) splitter {
-	length := len(s.text) - f.start
-	switch {
-	case length <= MaxField || f.name == references && length <= slack:
-	case f.name == references:
-		f.cut = true
-		tail := s.text[len(s.text)-(MaxField-referencesHead):]
-		// The space keeps the halves of two ids from becoming one.
-		s.text = append(s.text[:f.start+referencesHead], ' ')
-		s.text = append(s.text, tail[1:]...)
-	default:
-		f.cut = true
-		s.text = s.text[:f.start+MaxField]
+// limit shortens the field that ends the text and is longer than MaxField. Of
+// References it keeps head and tail; they may grow to twice the limit before
+// they are moved together, so that a long field costs linear time.
+func limit(text []byte, f *field) []byte {
+	f.cut = true
+	if f.name != references {
+		return text[:f.start+MaxField]
 	}
-	return s
-}
-
-// close ends the open field.
-func (s splitter) close() splitter {
-	if !s.open {
-		return s
+	if len(text)-f.start <= 2*MaxField {
+		return text
 	}
-	f := &s.fields[len(s.fields)-1]
-	s = s.limit(f, MaxField)
-	f.end = len(s.text)
-	s.open = false
-	return s
+	tail := text[len(text)-(MaxField-referencesHead):]
+	// The space keeps the halves of two ids from becoming one.
+	text = append(text[:f.start+referencesHead], ' ')
+	return append(text, tail[1:]...)
 }
 
 func trimSpace(b []byte) []byte {

@@ -84,7 +84,7 @@ func unJIS(s string) string {
 		return s
 	}
 	d, err := japanese.ISO2022JP.NewDecoder().String(s)
-	if err != nil || strings.ContainsRune(d, utf8.RuneError) {
+	if err != nil {
 		return s
 	}
 	return d
@@ -163,9 +163,9 @@ func (w word) bytes() []byte {
 // and white space are not looked at.
 func unbase64(s string) []byte {
 	digits := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c != '=' && c != ' ' {
-			digits = append(digits, c)
+	for i := 0; i < len(s) && (isBase64(s[i]) || s[i] == '=' || s[i] == ' '); i++ {
+		if isBase64(s[i]) {
+			digits = append(digits, s[i])
 		}
 	}
 	if len(digits)%4 == 1 {
@@ -174,6 +174,10 @@ func unbase64(s string) []byte {
 	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(digits)))
 	n, _ := base64.RawStdEncoding.Decode(out, digits)
 	return out[:n]
+}
+
+func isBase64(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c) || c == '+' || c == '/'
 }
 
 // unQ decodes the Q encoding (RFC 2047 §4.2). "=" without two digits stays.
