@@ -86,8 +86,8 @@ func answer(outcomes []*outcome, err error) {
 }
 
 // Set adds a key or changes host and interval of a known one, without
-// disturbing a run in progress. Keys that are overdue when Run begins are
-// spread; a key added later is run as soon as its host permits.
+// disturbing a run in progress. A key that never had a success is run as soon as
+// its host permits; one that is overdue gets its place in a spread.
 func (s *Scheduler) Set(key string, e Entry) {
 	e.Interval = max(e.Interval, time.Second)
 	s.mu.Lock()
@@ -117,8 +117,11 @@ func (s *Scheduler) add(key string, e Entry, now time.Duration) {
 	if !e.NotBefore.IsZero() {
 		j.due = max(j.due, min(s.clock.place(e.NotBefore, now), now+maxRetryAfter))
 	}
-	if j.parked { // a restart is no reason to try a refused credential
+	switch {
+	case j.parked: // a restart is no reason to try a refused credential
 		j.due = now + share(key, j.probe)
+	case j.due < now && s.state == started: // a reload may add everything again
+		j.due = now + share(key, s.window(j, len(s.jobs)))
 	}
 	s.await(j)
 }

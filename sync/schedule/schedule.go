@@ -38,8 +38,9 @@ var (
 	ErrRemoved = errors.New("removed from the schedule")
 	// ErrParked says that the key is parked and not tried by itself.
 	ErrParked = errors.New("parked: it is not run until it is unparked")
-	// ErrAsked says that the server asked for a pause that is not over.
-	ErrAsked = errors.New("the server asked for a pause that is not over")
+	// ErrAsked says that the last run asked for a pause (Verdict.RetryAfter) that
+	// is not over.
+	ErrAsked = errors.New("a pause was asked for and is not over")
 	// ErrStopped says that the schedule has ended.
 	ErrStopped = errors.New("the schedule has stopped")
 	// ErrTimeout is the cause of a run's context that ended by Config.Timeout.
@@ -251,9 +252,7 @@ func (s *Scheduler) turn(ctx context.Context) time.Duration {
 	}
 	s.turned, s.beat = now, s.clock.date(now, now)
 	for s.waiting.len() > 0 && s.waiting.head().due <= now {
-		j := s.waiting.head()
-		s.waiting.remove(j)
-		s.ready(j, now)
+		s.ready(s.waiting.head(), now)
 	}
 	s.rest(now)
 	for h := s.next(); h != nil; h = s.next() {
@@ -283,13 +282,17 @@ func (s *Scheduler) spread(now time.Duration) {
 			overdue++
 		}
 	}
-	window := min(s.cfg.Spread, time.Duration(overdue)*spreadStep)
 	for _, j := range s.waiting.items {
 		if j.due <= now {
-			j.due = now + share(j.key, min(window, j.interval))
+			j.due = now + share(j.key, s.window(j, overdue))
 		}
 	}
 	s.waiting.reorder()
+}
+
+// window is the time over which a key is spread together with others.
+func (s *Scheduler) window(j *job, keys int) time.Duration {
+	return min(s.cfg.Spread, time.Duration(keys)*spreadStep, j.interval)
 }
 
 // Limit changes the limits. Runs in progress go on even when they are now too
