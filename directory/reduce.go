@@ -33,7 +33,7 @@ func Reduce(old Stored, in Record, src Source) (next Stored, v Verdict) {
 		return remove(old, in)
 	}
 	next = Stored{Record: in, Source: sourceOf(old, src)}
-	if !in.Rev.Set {
+	if !in.Rev.Set && old.Live() {
 		next.Rev = old.Rev // an update without a rev must not let older ones in again
 	}
 	switch {
