@@ -93,7 +93,8 @@ func readProblem(err error) string {
 // included lists the files that the globs match, each once.
 func (l *loader) included(cfg *Config) []string {
 	var files []string
-	for i, pattern := range cfg.Include {
+	for i, said := range cfg.Include {
+		pattern := said
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(filepath.Dir(cfg.File), pattern)
 		}
@@ -103,7 +104,7 @@ func (l *loader) included(cfg *Config) []string {
 		case err != nil:
 			l.main.fail(l.main.line(key), key, "is not a glob; mind the brackets")
 		case len(matches) == 0 && !strings.ContainsAny(pattern, `*?[\`):
-			l.main.fail(l.main.line(key), key, "%s does not exist; check the path, or write a glob (*.yaml) that may match nothing", quote(pattern))
+			l.main.fail(l.main.line(key), key, "%s does not exist; check the path, or write a glob (*.yaml) that may match nothing", quote(said))
 		}
 		files = append(files, matches...)
 	}

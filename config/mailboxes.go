@@ -59,7 +59,9 @@ func checkIMAP(n mailboxNode) {
 	if imap.TLS == TLSNone && !isLoopbackHost(imap.Host) {
 		n.fail("imap.tls", "none would send the password in clear, only a loopback host may have it; write implicit or starttls")
 	}
-	n.required("imap.username", imap.Username, `write the user to log in as, or remove the line to use "{address}"`)
+	if n.m.Address != "" { // else that is the fault
+		n.required("imap.username", imap.Username, `write the user to log in as, or remove the line to use "{address}"`)
+	}
 	checkCredential(n)
 }
 

@@ -19,6 +19,9 @@ func suggest(t reflect.Type, key string) (meant, mend string) {
 	if near := nearest(key, legal); near != "" {
 		return near, "did you mean " + near + "?"
 	}
+	if t == reflect.TypeFor[includeFile]() {
+		return "", "an included file holds only mailboxes; settings belong to the main file"
+	}
 	if homes := homesOf(reflect.TypeFor[Config](), "", key); len(homes) > 0 {
 		return "", "it belongs at " + strings.Join(homes, " or ")
 	}
@@ -68,23 +71,28 @@ func nearest(word string, words []string) string {
 	return best
 }
 
-// edits is the Levenshtein distance in bytes.
+// edits is how many letters must be changed, added, dropped, or swapped with
+// their neighbour to make a into b.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	d := make([][]int, len(a)+1) // d[i][j]: from a[:i] to b[:j]
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+			d[i][j] = min(d[i-1][j-1]+change, d[i-1][j]+1, d[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return d[len(a)][len(b)]
 }

@@ -73,11 +73,11 @@ func wrongHost(host string) string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return ""
 	}
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return quote(host) + " holds a port; write the host here and the number at port"
-	}
 	if strings.Contains(host, "://") {
 		return quote(host) + " is a URL; write only the host name"
+	}
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return quote(host) + " holds a port; write the host here and the number at port"
 	}
 	// Names inside a container network often hold underscores, which the
 	// rules for host names forbid.

@@ -151,7 +151,7 @@ func (s *source) mapping(key string, n *yaml.Node, v reflect.Value) {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, item := n.Content[i], n.Content[i+1]
-		path := join(key, name.Value)
+		path := join(key, keyName(name.Value))
 		field, ok := fieldByKey(v.Type(), name.Value)
 		switch first, seen := s.lines[path]; {
 		case name.ShortTag() == "!!merge":
@@ -167,6 +167,16 @@ func (s *source) mapping(key string, n *yaml.Node, v reflect.Value) {
 			s.value(path, item, v.FieldByIndex(field.Index), field.Tag.Get("as"))
 		}
 	}
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// keyName is a key as problems show it: quoted when it is something odd.
+func keyName(name string) string {
+	if plainKey.MatchString(name) {
+		return name
+	}
+	return quote(name)
 }
 
 // list places the items of a list. A list that is there replaces the default
