@@ -1,99 +1,342 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
 
 	"mailsyncd/admin"
+	"mailsyncd/config"
+	"mailsyncd/directory"
+	"mailsyncd/matcher"
+	"mailsyncd/providers/imap"
+	"mailsyncd/store/bolt"
+	dirsync "mailsyncd/sync/directory"
+	"mailsyncd/sync/mailbox"
+	"mailsyncd/sync/schedule"
+	"mailsyncd/webhook"
 )
-
-const defaultSocket = "/run/mailsyncd/admin.sock"
-
-// daemonCommand is a command that asks the daemon something and prints the
-// answer, for a person or as JSON.
-type daemonCommand struct {
-	env    *environment
-	socket string
-	output outputFormat
-}
-
-// withDaemon gives a command the flags of one, and the function its call runs
-// in. call returns the answer's JSON form and its text form.
-func withDaemon(env *environment, cmd *cobra.Command,
-	call func(ctx context.Context, c *admin.Client, args []string) (answer, error)) *cobra.Command {
-	d := &daemonCommand{env: env}
-	socket := cmp.Or(env.getenv("MAILSYNCD_SOCKET"), defaultSocket)
-	cmd.Flags().StringVar(&d.socket, "socket", socket, "admin socket of the daemon; also MAILSYNCD_SOCKET")
-	cmd.Flags().Var(&d.output, "output", "text or json")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client := admin.NewClient(d.socket)
-		defer client.Close()
-		a, err := call(cmd.Context(), client, args)
-		if errors.Is(err, context.Canceled) {
-			return errors.New("interrupted")
-		}
-		if err != nil {
-			return err
-		}
-		return d.print(a)
-	}
-	return cmd
-}
-
-// answer is what a command says: value as JSON, text for a person. failed, if
-// not nil, is reported after the answer was printed.
-type answer struct {
-	value  any
-	text   func(p *page)
-	failed error
-}
-
-func (d *daemonCommand) print(a answer) error {
-	if err := d.env.print(d.output, a); err != nil {
-		return err
-	}
-	return a.failed
-}
-
-func (env *environment) print(format outputFormat, a answer) error {
-	if format == outputJSON {
-		enc := json.NewEncoder(env.stdout)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(a.value)
-	}
-	p := newPage(env.now())
-	a.text(p)
-	return p.writeTo(env.stdout)
-}
-
-// outputFormat is the value of --output.
-type outputFormat string
 
 const (
-	outputText outputFormat = "" // the zero value: for a person
-	outputJSON outputFormat = "json"
+	// Polling stops when less of the disk is free: the store must always have
+	// room to record deliveries.
+	minFreeBytes = 256 << 20
+	// Secret files are looked at this often.
+	watchEvery = 3 * time.Second
 )
 
-// Set is part of pflag.Value.
-func (f *outputFormat) Set(s string) error {
-	switch s {
-	case "text":
-		*f = outputText
-	case "json":
-		*f = outputJSON
-	default:
-		return errors.New("write text or json")
+// daemon is all parts of a running mailsyncd. newDaemon builds them top to
+// bottom; run starts them, and ends them in the reverse of the order in which
+// mail flows: no new passes, then no new posts, the store last.
+type daemon struct {
+	log     *slog.Logger
+	level   *slog.LevelVar
+	started time.Time
+	reg     *prometheus.Registry
+	store   *bolt.Store
+	keeper  *dirsync.Keeper
+	guards  atomic.Pointer[matcher.Matcher]
+	fleet   *fleet
+	courier *webhook.Courier
+	watcher *config.Watcher
+
+	users chan struct{} // capacity 1: the directory's users changed
+	ready chan struct{} // closed once a complete directory is there
+
+	// reload holds one reload at a time; cfg is what is in force.
+	reload       sync.Mutex
+	cfg          atomic.Pointer[config.Config]
+	reloadFailed atomic.Pointer[string]
+}
+
+// newDaemon opens the store and builds every part. Nothing runs yet; close
+// undoes it.
+func newDaemon(cfg *config.Config, stderr io.Writer) (*daemon, error) {
+	d := &daemon{
+		started: time.Now(), level: &slog.LevelVar{}, reg: prometheus.NewRegistry(),
+		watcher: config.NewWatcher(watchEvery),
+		users:   make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+	d.log = newLogger(cfg.Log, d.level, stderr)
+	d.cfg.Store(cfg)
+	guards, err := matcher.New(guardConfig(cfg))
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("the guards in %s: %w", cfg.File, err)}
+	}
+	d.guards.Store(guards)
+	if err := d.openStore(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.buildParts(cfg); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	return d, nil
+}
+
+// openStore opens the store under the key file.
+func (d *daemon) openStore(cfg *config.Config) error {
+	keys, err := bolt.LoadKeys(cfg.Secrets.KeyFile)
+	if err != nil {
+		return fmt.Errorf("secrets.key_file: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Store.Path), 0o700); err != nil {
+		return fmt.Errorf("store.path: %w", err)
+	}
+	d.store, err = bolt.Open(bolt.Options{
+		Path: cfg.Store.Path, Keys: keys, MaxEvents: cfg.Outbox.MaxEvents, MinFreeBytes: minFreeBytes,
+		Notify: func() {
+			if d.courier != nil {
+				d.courier.Notify()
+			}
+		},
+		Logger: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
 	}
 	return nil
 }
 
-// String is part of pflag.Value.
-func (f *outputFormat) String() string { return cmp.Or(string(*f), "text") }
+// buildParts makes everything that stands on the store.
+func (d *daemon) buildParts(cfg *config.Config) error {
+	poster, err := newPoster(cfg)
+	if err != nil {
+		return &usageError{err}
+	}
+	d.courier, err = webhook.New(webhook.Config{
+		Outbox: d.store, Stats: d.store, Poster: poster, Log: d.log, Registerer: d.reg,
+		Concurrency: cfg.Webhook.Concurrency,
+	})
+	if err != nil {
+		return err
+	}
+	d.keeper = dirsync.New(dirsync.Config{
+		Settings: directorySettings(cfg), Store: d.store, Logger: d.log,
+		Metrics: dirsync.NewMetrics(d.reg), Changed: d.directoryChanged,
+	})
+	d.fleet = newFleet(fleetParts{
+		store: d.store, directory: d.keeper.Snapshot, matcher: d.guards.Load,
+		dial: d.dialer(imap.NewMetrics(d.reg)), metrics: mailbox.NewMetrics(d.reg), log: d.log,
+	}, limits(cfg))
+	d.reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newCollector(d),
+	)
+	return nil
+}
 
-// Type is part of pflag.Value.
-func (f *outputFormat) Type() string { return "FORMAT" }
+// close lets go of the store: the last thing to end.
+func (d *daemon) close() error {
+	if err := d.store.Close(); err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}
+
+// run works until ctx ends. The parts are stopped in order: passes and the
+// directory with ctx, then the courier, which lets posts in flight finish, then
+// the socket and the metrics page, which answer until the end.
+func (d *daemon) run(ctx context.Context) error {
+	listeners, err := d.listen()
+	if err != nil {
+		return err
+	}
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	servers, serving := errgroup.WithContext(serving)
+	for _, l := range listeners {
+		servers.Go(func() error { return l.serve(serving) })
+	}
+	// A server that dies takes the daemon with it.
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	context.AfterFunc(serving, func() { stop(context.Cause(serving)) })
+
+	err = d.work(ctx)
+	stopServing()
+	return errors.Join(err, servers.Wait())
+}
+
+// work runs the loops that move mail. A loop that fails ends the others.
+func (d *daemon) work(ctx context.Context) error {
+	posting, stopPosting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPosting()
+	posts := make(chan error, 1)
+	go func() { posts <- d.courier.Run(posting) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.keeper.Run(ctx) })
+	g.Go(func() error { return d.poll(ctx) })
+	g.Go(func() error { return d.followUsers(ctx) })
+	g.Go(func() error { return d.watchFiles(ctx) })
+	g.Go(func() error { return d.maintain(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-posts: // never before it was told to stop
+			posts <- err
+			return fmt.Errorf("the courier ended: %w", err)
+		}
+	})
+	err := g.Wait()
+	stopPosting()
+	return errors.Join(err, <-posts)
+}
+
+// poll runs the schedule once a complete directory is there.
+func (d *daemon) poll(ctx context.Context) error {
+	if d.keeper.Snapshot() == nil {
+		d.log.Info("no complete directory yet: nothing is polled before it has been read",
+			"event", "directory_awaited", "file", d.cfg.Load().Directory.File)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.ready:
+	}
+	if err := d.fleet.apply(ctx, d.cfg.Load()); err != nil {
+		return fmt.Errorf("scheduling the mailboxes: %w", err)
+	}
+	d.log.Info("polling", "event", "polling", "mailboxes", len(d.cfg.Load().Mailboxes))
+	return d.fleet.schedule.Run(ctx)
+}
+
+// directoryChanged is called by the keeper, which must not be kept waiting.
+func (d *daemon) directoryChanged(c dirsync.Change) {
+	select {
+	case <-d.ready:
+	default:
+		close(d.ready)
+	}
+	if !c.Users {
+		return
+	}
+	select {
+	case d.users <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// followUsers suspends and resumes mailboxes as users come and go.
+func (d *daemon) followUsers(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.users:
+		}
+		if err := d.fleet.usersChanged(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("following the directory's users: %w", err)
+		}
+	}
+}
+
+// watchFiles takes changed secrets up: parked mailboxes try at once, and so
+// does a webhook that was refused.
+func (d *daemon) watchFiles(ctx context.Context) error {
+	d.watcher.Watch(d.cfg.Load().WatchedFiles())
+	err := d.watcher.Run(ctx, func(changed []string) {
+		cfg := d.cfg.Load()
+		d.log.Info("files changed and were read again", "event", "files_changed", "files", changed)
+		d.fleet.filesChanged(cfg.MailboxesUsing(changed))
+		if usesWebhookFile(cfg, changed) {
+			d.renewPoster(cfg)
+		}
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// limits are the schedule's.
+func limits(cfg *config.Config) schedule.Limits {
+	return schedule.Limits{
+		Concurrency: cfg.Sync.Concurrency,
+		PerHost:     schedule.PerHost{Connections: cfg.Sync.PerHost.Connections, PerMinute: cfg.Sync.PerHost.LoginsPerMinute},
+	}
+}
+
+func directorySettings(cfg *config.Config) dirsync.Settings {
+	return dirsync.Settings{
+		File: cfg.Directory.File, MissingGrace: cfg.Directory.MissingGrace, Backfill: cfg.Sync.Backfill,
+	}
+}
+
+func guardConfig(cfg *config.Config) matcher.Config {
+	c := matcher.Config{
+		Domains: cfg.Company.Domains, SharedAddresses: cfg.Company.SharedAddresses,
+		InternalApplicants: cfg.Company.InternalApplicants, IgnoreFrom: cfg.Company.IgnoreFrom,
+		MaxRecipients: cfg.Sync.MaxRecipients,
+	}
+	for i := range cfg.Mailboxes {
+		m := &cfg.Mailboxes[i]
+		c.Mailboxes = append(c.Mailboxes, matcher.Owner{ID: m.ID, Addresses: m.Addresses()})
+	}
+	return c
+}
+
+func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	setLevel(level, cfg.Level)
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func setLevel(level *slog.LevelVar, l config.LogLevel) {
+	switch l {
+	case config.LogDebug:
+		level.Set(slog.LevelDebug)
+	case config.LogWarn:
+		level.Set(slog.LevelWarn)
+	case config.LogError:
+		level.Set(slog.LevelError)
+	default:
+		level.Set(slog.LevelInfo)
+	}
+}
+
+// server is one listener and what answers on it.
+type server struct {
+	serve func(ctx context.Context) error
+}
+
+// listen opens the admin socket and the metrics page before anything runs, so
+// that an address in use ends the start and not the work.
+func (d *daemon) listen() ([]server, error) {
+	cfg := d.cfg.Load()
+	socket, err := admin.Listen(cfg.Admin.Socket)
+	if err != nil {
+		return nil, fmt.Errorf("admin.socket: %w", err)
+	}
+	servers := []server{{func(ctx context.Context) error {
+		return admin.Serve(ctx, socket, d.adminHandler(), d.log)
+	}}}
+	if cfg.Metrics.Listen == "" {
+		return servers, nil
+	}
+	page, err := net.Listen("tcp", cfg.Metrics.Listen)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("metrics.listen: %w; choose another address or \"\"", err), socket.Close())
+	}
+	return append(servers, server{func(ctx context.Context) error { return serveMonitor(ctx, page, d.monitor()) }}), nil
+}
+
+// snapshot returns the newest directory, nil before the first.
+func (d *daemon) snapshot() *directory.Snapshot { return d.keeper.Snapshot() }

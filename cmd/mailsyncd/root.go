@@ -60,6 +60,9 @@ func (env *environment) report(cmd *cobra.Command, err error) {
 // commands lists what `mailsyncd --help` shows, in that order.
 func commands(env *environment) []*cobra.Command {
 	return []*cobra.Command{
+		newServeCommand(env),
+		newCheckCommand(env),
+		newDemoCommand(env),
 		newStatusCommand(env),
 		newSyncCommand(env),
 		newDeliveriesCommand(env),

@@ -115,15 +115,27 @@ func (k *Keeper) showPurged(ctx context.Context, ref string) (Shown, error) {
 	return Shown{Stored: directory.Stored{Record: gone}, Purged: t.At}, err
 }
 
-// Records calls f for every record of a kind ("" for all kinds) in the store's
-// order, which is no order a person knows. It waits for no round: a record that
-// changes meanwhile may be shown as it was or as it is.
-func (k *Keeper) Records(ctx context.Context, kind directory.Kind, f func(Shown) error) error {
+// Position is a record in a listing; the zero Position is before the first.
+type Position struct {
+	Kind directory.Kind
+	Ref  string
+}
+
+// Records calls f for every record of a kind ("" for all kinds) after a
+// position, in the store's order, which is no order a person knows. It waits for
+// no round: a record that changes meanwhile may be shown as it was or as it is.
+func (k *Keeper) Records(ctx context.Context, kind directory.Kind, after Position, f func(Shown) error) error {
+	reached := after.Kind == ""
 	for _, each := range kinds {
-		if kind != "" && kind != each {
+		var from *[16]byte
+		if each == after.Kind {
+			key := k.cfg.Store.RowOrder(string(each))(after.Ref)
+			reached, from = true, &key
+		}
+		if !reached || kind != "" && kind != each {
 			continue
 		}
-		if err := k.recordsOf(ctx, each, f); err != nil {
+		if err := k.recordsOf(ctx, each, from, f); err != nil {
 			return err
 		}
 	}
@@ -131,8 +143,7 @@ func (k *Keeper) Records(ctx context.Context, kind directory.Kind, f func(Shown)
 }
 
 // recordsOf reads in pages, so that a slow reader holds up nobody.
-func (k *Keeper) recordsOf(ctx context.Context, kind directory.Kind, f func(Shown) error) error {
-	var after *[16]byte
+func (k *Keeper) recordsOf(ctx context.Context, kind directory.Kind, after *[16]byte, f func(Shown) error) error {
 	for {
 		rows, err := k.page(ctx, kind, after, nil)
 		if err != nil {

@@ -50,25 +50,26 @@ func (p *pass) drain(ctx context.Context) error {
 	return nil
 }
 
-// begin commits the start of the first walk: the cursor, the horizon, and the
-// directory revision from which later activations are owed a look-back.
+// begin commits the start of the main walk: the cursor, the horizon, and the
+// directory revision from which later activations are owed a look-back. A
+// mailbox that comes back after its cursor was dropped keeps its horizon, and
+// still owes the look-backs of the time it was away.
 func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, store.Mailbox, error) {
 	now := time.Now().UTC()
-	if row.Horizon.IsZero() {
-		row.Horizon = now.Add(-p.cfg.Backfill)
-	}
 	// Read before the walk begins: whoever becomes matchable while it runs is
 	// walked for again.
 	revision := p.cfg.Directory().Revision()
-	cur, err := p.session.Start(ctx, row.Horizon)
+	if row.Horizon.IsZero() {
+		row.Horizon, row.LookedBack = now.Add(-p.cfg.Backfill), revision
+	}
+	cur, err := p.session.Start(ctx, p.windowStart(row))
 	if err != nil {
 		return store.WalkState{}, row, fmt.Errorf("starting the first walk: %w", err)
 	}
 	b := store.Batch{State: store.WalkState{Cursor: string(cur), Started: now}, Revision: revision, Now: now}
 	walk, err := p.commit(ctx, "", 0, b, func(r *store.Mailbox) {
-		r.Horizon, r.LookedBack = row.Horizon, revision
+		r.Horizon, r.LookedBack = row.Horizon, row.LookedBack
 	})
-	row.LookedBack = revision
 	return walk, row, err
 }
 
@@ -121,6 +122,8 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	b := p.decide(page, row.Horizon, origin)
 	b.State = walk
 	b.State.Cursor = string(page.Next)
+	b.State.Scanned += uint64(len(page.Messages))
+	b.State.Matched += uint64(len(b.Messages))
 	return p.commit(ctx, "", walk.Version, b, nil)
 }
 

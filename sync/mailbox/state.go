@@ -109,6 +109,12 @@ func (m *Mailbox) Resume(ctx context.Context) error {
 	})
 }
 
+// Leave notes that the mailbox left the configuration. Its cursor stays until
+// DropCursor, so that it can come back without a second first walk.
+func (m *Mailbox) Leave(ctx context.Context) error {
+	return m.change(ctx, func(row *store.Mailbox) { row.State = store.MailboxRemoved })
+}
+
 // Row returns the mailbox's row. One that was never polled is active.
 func (m *Mailbox) Row(ctx context.Context) (store.Mailbox, error) {
 	row, err := m.cfg.Store.Mailbox(ctx, m.cfg.ID)
@@ -161,4 +167,24 @@ func (m *Mailbox) logChange(row store.Mailbox, previous store.MailboxState) {
 	}
 	m.cfg.Log.Warn("mailbox changed its state",
 		append(args, "class", row.Class, "err", row.Err, "action", row.Action)...)
+}
+
+// DropCursor ends all walks of a mailbox. What was delivered stays in the
+// ledger; if the mailbox comes back, it walks the window again from its old
+// horizon and repeats nothing.
+func DropCursor(ctx context.Context, s store.Walks, id string, now time.Time) error {
+	for _, task := range []string{taskLookBack, taskAudit, ""} {
+		w := store.Walk{Mailbox: id, Task: task}
+		state, err := s.Walk(ctx, w)
+		if err != nil {
+			return fmt.Errorf("reading a walk of mailbox %s: %w", id, err)
+		}
+		if state.Version == 0 {
+			continue
+		}
+		if _, err := s.Advance(ctx, w, state.Version, store.Batch{Done: true, Now: now}); err != nil {
+			return fmt.Errorf("ending a walk of mailbox %s: %w", id, err)
+		}
+	}
+	return nil
 }

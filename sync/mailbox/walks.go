@@ -135,6 +135,27 @@ func (p *pass) audit(ctx context.Context) error {
 	return err
 }
 
+// Task is a walk of a mailbox as operators see it.
+type Task struct {
+	Name  string // "main", "lookback", "audit"
+	State store.WalkState
+}
+
+// Tasks lists the walks that have begun: the main one, and what runs beside it.
+func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
+	var tasks []Task
+	for _, t := range []struct{ task, name string }{{"", "main"}, {taskLookBack, taskLookBack}, {taskAudit, taskAudit}} {
+		state, err := m.cfg.Store.Walk(ctx, m.walk(t.task))
+		if err != nil {
+			return nil, fmt.Errorf("reading walk %s: %w", t.name, err)
+		}
+		if state.Version > 0 {
+			tasks = append(tasks, Task{Name: t.name, State: state})
+		}
+	}
+	return tasks, nil
+}
+
 // walkBack runs a walk over old mail to its end or to the end of the budget.
 // Every page is committed with the walk's own cursor, so a killed daemon goes
 // on where it stood; finish changes the mailbox's row with the last page.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailsyncd/store"
+	"mailsyncd/sync/mailbox"
+)
+
+const (
+	// maintainEvery is how often retention is applied.
+	maintainEvery = 10 * time.Minute
+	// removedKeep is how long the cursor of a mailbox stays that left the
+	// configuration.
+	removedKeep = 7 * 24 * time.Hour
+	// expirePause lets other writers in between two pieces of a long expiry.
+	expirePause = 50 * time.Millisecond
+)
+
+// maintain applies retention: payloads of delivered events, dead letters, and
+// cursors of removed mailboxes go when their time is over.
+func (d *daemon) maintain(ctx context.Context) error {
+	timer := time.NewTimer(time.Minute)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx))
+		if errors.Is(err, store.ErrUnusable) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("retention could not be applied; it is tried again", "event", "retention_failed", "err", err)
+		}
+		timer.Reset(maintainEvery)
+	}
+}
+
+// expire erases what retention allows to go, piece by piece.
+func (d *daemon) expire(ctx context.Context) error {
+	for {
+		keep, now := d.cfg.Load().Retention, time.Now()
+		more, err := d.store.Expire(ctx, now.Add(-keep.DeliveredPayload), now.Add(-keep.DeadLetter))
+		if err != nil {
+			return fmt.Errorf("erasing what retention lets go: %w", err)
+		}
+		if !more {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(expirePause):
+		}
+	}
+}
+
+// dropRemoved ends the walks of mailboxes that left the configuration.
+func (d *daemon) dropRemoved(ctx context.Context) error {
+	rows, err := d.store.Mailboxes(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the mailboxes: %w", err)
+	}
+	now := time.Now()
+	var errs []error
+	for _, row := range rows {
+		if row.State == store.MailboxRemoved && now.Sub(row.Since) > removedKeep {
+			errs = append(errs, mailbox.DropCursor(ctx, d.store, row.ID, now))
+		}
+	}
+	return errors.Join(errs...)
+}
