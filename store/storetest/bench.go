@@ -2,7 +2,10 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -148,4 +151,155 @@ func (b *bench) batch(box string, mails ...mail) store.Batch {
 	}
 	batch.State = store.WalkState{Cursor: fmt.Sprintf("after %d mails", len(mails)), Scanned: uint64(len(mails))}
 	return batch
+}
+
+// wants fails the test unless err is the expected one.
+func (b *bench) wants(err, want error, doing string) {
+	b.Helper()
+	if !errors.Is(err, want) {
+		b.Fatalf("%s: got error %v, expected %v", doing, err, want)
+	}
+}
+
+// equal compares two values of which the test says what they are.
+func equal[T any](b *bench, what string, got, want T) {
+	b.Helper()
+	if !reflect.DeepEqual(got, want) {
+		b.Errorf("%s: got %+v, expected %+v", what, got, want)
+	}
+}
+
+// events returns all events whole, in order of position.
+func (b *bench) events() []store.Event {
+	b.Helper()
+	listed, err := b.Events(b.ctx, store.EventFilter{Limit: 1_000_000})
+	b.must(err, "listing events")
+	all := make([]store.Event, len(listed))
+	for i, e := range listed {
+		all[i], err = b.Event(b.ctx, e.ID)
+		b.must(err, "reading an event")
+	}
+	return all
+}
+
+// lastEvent returns the newest event.
+func (b *bench) lastEvent() store.Event {
+	b.Helper()
+	all := b.events()
+	if len(all) == 0 {
+		b.Fatal("the outbox is empty")
+	}
+	return all[len(all)-1]
+}
+
+// due returns the heads that are due now.
+func (b *bench) due() []store.Event {
+	b.Helper()
+	due, _, err := b.Due(b.ctx, b.now, 1000, nil)
+	b.must(err, "asking what is due")
+	return due
+}
+
+// attempt counts an attempt of each event and gives it a body.
+func (b *bench) attempt(es ...store.Event) []store.Event {
+	b.Helper()
+	var as []store.Attempt
+	for _, e := range es {
+		as = append(as, store.Attempt{No: e.No, Version: e.Version, Body: body(e), At: b.now})
+	}
+	out, err := b.Attempt(b.ctx, as)
+	b.must(err, "counting attempts")
+	return out
+}
+
+// body stands for a rendered event: all that it says.
+func body(e store.Event) []byte {
+	raw, err := json.Marshal(e.Data)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// reread returns an event as it stands now.
+func (b *bench) reread(e store.Event) store.Event {
+	b.Helper()
+	now, err := b.Event(b.ctx, e.ID)
+	b.must(err, "reading an event")
+	return now
+}
+
+// outcome records one outcome for each event.
+func (b *bench) outcome(o store.Outcome, es ...store.Event) {
+	b.Helper()
+	var os []store.Outcome
+	for _, e := range es {
+		o.No, o.Version, o.At = e.No, e.Version, b.now
+		os = append(os, o)
+	}
+	b.must(b.Outcome(b.ctx, os), "recording outcomes")
+}
+
+// drain delivers all that is due, round by round, and returns it in order of
+// delivery.
+func (b *bench) drain() (delivered []store.Event) {
+	b.Helper()
+	for due := b.due(); len(due) > 0; due = b.due() {
+		posted := b.attempt(due...)
+		b.outcome(store.Outcome{State: store.EventDelivered, Result: "204"}, posted...)
+		delivered = append(delivered, posted...)
+	}
+	return delivered
+}
+
+// stats reads the counts.
+func (b *bench) stats() store.Stats {
+	b.Helper()
+	st, err := b.Stats(b.ctx)
+	b.must(err, "reading stats")
+	return st
+}
+
+// messages are the ids of the messages an event announces.
+func messages(e store.Event) (ids []string) {
+	for _, m := range e.Data.Thread.Messages {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// refs are the candidates of an event's i-th message.
+func refs(e store.Event, i int) (out []string) {
+	for _, p := range e.Data.Thread.Messages[i].Candidates {
+		out = append(out, p.Candidate)
+	}
+	return out
+}
+
+// boxes are the mailboxes of an event's i-th message.
+func boxes(e store.Event, i int) (out []string) {
+	for _, h := range e.Data.Thread.Messages[i].Mailboxes {
+		out = append(out, h.ID)
+	}
+	return out
+}
+
+// types are the types of events.
+func types(es []store.Event) (out []store.EventType) {
+	for _, e := range es {
+		out = append(out, e.Type)
+	}
+	return out
+}
+
+// series makes mails of one candidate in one thread.
+func series(candidate string, n int) (out []mail) {
+	for i := range n {
+		m := mail{id: fmt.Sprintf("%s-%03d", candidate, i), candidates: []string{candidate}, minute: i}
+		if i > 0 {
+			m.replyTo = []string{fmt.Sprintf("%s-%03d", candidate, 0)}
+		}
+		out = append(out, m)
+	}
+	return out
 }

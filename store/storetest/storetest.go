@@ -38,6 +38,12 @@ func Run(t *testing.T, f Factory) {
 		tests []subtest
 	}{
 		{"walks", walkTests},
+		{"ledger", ledgerTests},
+		{"threads", threadTests},
+		{"outbox", outboxTests},
+		{"directory", directoryTests},
+		{"purge", purgeTests},
+		{"whole", wholeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, st := range group.tests {
