@@ -23,7 +23,7 @@ import (
 )
 
 // Password is what every user of a test server logs in with.
-const Password = "correct horse"
+const Password = "correct-horse"
 
 // DovecotOptions describes a server; the zero value is a usual one.
 type DovecotOptions struct {
@@ -185,7 +185,7 @@ namespace inbox {
 }
 passdb {
   driver = static
-  args = password="$PASSWORD"
+  args = password=$PASSWORD
 }
 userdb {
   driver = static

@@ -191,8 +191,10 @@ func (s *session) listing() (directory, error) {
 	if caps == nil {
 		return directory{}, s.why("asking for the capabilities", errNoAnswer)
 	}
+	left := s.leave(caps)
 	introduced := s.introduce(caps)
 	listed, err := s.folders(caps)
+	left()
 	introduced()
 	if err != nil {
 		return directory{}, err
@@ -200,6 +202,23 @@ func (s *session) listing() (directory, error) {
 	gmail := caps.Has("X-GM-EXT-1")
 	d := watch(listed, s.namespaces, s.p.ignored, gmail)
 	return d, s.fillStatus(d.watched)
+}
+
+// leave closes the folder at hand, without waiting: of an open folder STATUS
+// tells what the session knew when it looked last (RFC 9051 §6.3.11). NOOP makes
+// a server without UNSELECT (RFC 3691) look again. The returned function takes
+// the answer.
+func (s *session) leave(caps imap.CapSet) (done func()) {
+	if !s.selected {
+		return func() {}
+	}
+	s.selected = false
+	cmd := s.client.Noop
+	if caps.Has(imap.CapUnselect) {
+		cmd = s.client.Unselect
+	}
+	sent := cmd()
+	return func() { _ = sent.Wait() }
 }
 
 // introduce says who we are, which some servers want to hear after the login,

@@ -26,6 +26,7 @@ type session struct {
 	introduced bool // ID and NAMESPACE were sent
 	plainList  bool // LIST with RETURN was refused
 	noSearch   bool // SEARCH was refused or lied
+	selected   bool // a folder is open
 	namespaces *imap.NamespaceData
 	dir        directory
 	counted    atomic.Bool // the bytes are in the metrics
@@ -197,6 +198,7 @@ func (s *session) open(f *folder, want func(validity, next uint32) []span) (*rea
 
 func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*reader, error) {
 	selects := s.p.selects.Load()
+	s.selected = true
 	cmd := s.client.Select(f.name, &imap.SelectOptions{ReadOnly: !selects})
 	st := f.status
 	var r *reader

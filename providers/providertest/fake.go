@@ -34,6 +34,8 @@ var Ops = [...]Op{OpOpen, OpStart, OpNext, OpSearch, OpFind, OpClose}
 // Mail is one mail as a test delivers it.
 type Mail struct {
 	Header message.Header
+	// Raw, if not empty, is a mail or header block that Header is parsed from.
+	Raw string
 	// Arrival is what the server says; zero: it does not say.
 	Arrival    time.Time
 	Labels     []string
@@ -160,6 +162,10 @@ func (f *Fake) Deliver(name string, m Mail) string {
 }
 
 func (f *Fake) deliver(name string, m Mail) string {
+	if m.Raw != "" {
+		head, _, _ := strings.Cut(m.Raw, "\r\n\r\n")
+		m.Header, m.Raw = message.Parse([]byte(head+"\r\n\r\n")), ""
+	}
 	fo := f.folder(name)
 	uid := fo.next
 	fo.next++
@@ -367,8 +373,12 @@ type session struct {
 	closed bool
 }
 
+// version marks the fake's cursors.
+const version = 1
+
 // position is the fake's cursor: per folder what was taken.
 type position struct {
+	Version int                  `json:"v"`
 	Since   int64                `json:"since"` // unix milliseconds
 	Folders map[string]*folderAt `json:"folders"`
 }
@@ -392,7 +402,7 @@ func (p position) cursor() providers.Cursor {
 
 func decode(cur providers.Cursor) (position, error) {
 	var p position
-	if err := json.Unmarshal([]byte(cur), &p); err != nil {
+	if json.Unmarshal([]byte(cur), &p) != nil || p.Version != version {
 		return p, providers.ErrCursorExpired
 	}
 	if p.Folders == nil {
@@ -408,7 +418,7 @@ func (s *session) Start(ctx context.Context, since time.Time) (providers.Cursor,
 	if err := s.call(ctx, OpStart); err != nil {
 		return "", err
 	}
-	return position{Since: since.UnixMilli(), Folders: map[string]*folderAt{}}.cursor(), nil
+	return position{Version: version, Since: since.UnixMilli(), Folders: map[string]*folderAt{}}.cursor(), nil
 }
 
 func (s *session) call(ctx context.Context, op Op) error {
@@ -516,7 +526,7 @@ func (s *session) Search(ctx context.Context, q providers.Query, cur providers.C
 	if err := s.call(ctx, OpSearch); err != nil {
 		return providers.Page{}, err
 	}
-	p := position{Folders: map[string]*folderAt{}}
+	p := position{Version: version, Folders: map[string]*folderAt{}}
 	if cur != "" {
 		var err error
 		if p, err = decode(cur); err != nil {

@@ -1,0 +1,48 @@
+package imap_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"mailsyncd/internal/testutil"
+	"mailsyncd/providers/imap"
+	"mailsyncd/providers/providertest"
+)
+
+// dovecotServer is a mailbox on a real server as the suite wants it.
+type dovecotServer struct {
+	*imap.Provider
+	d    *testutil.Dovecot
+	user string
+}
+
+func (s dovecotServer) Deliver(_ *testing.T, folder, mail string, arrival time.Time) {
+	s.d.Deliver(s.user, folder, mail, arrival)
+}
+
+func (s dovecotServer) Renumber(*testing.T) {
+	s.d.Stop()
+	s.d.Renumber(s.user, 0)
+	s.d.Start()
+}
+
+func TestConformance(t *testing.T) {
+	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
+	providertest.Run(t, func(t *testing.T) providertest.Server {
+		user := strings.ToLower(strings.Map(letters, t.Name()[len("TestConformance/"):]))
+		for _, folder := range []string{"INBOX", "Sent", "Junk"} {
+			d.MakeFolder(user, folder)
+		}
+		cfg := config(t, d.Plain)
+		cfg.Username, cfg.PageSize = user, 3
+		return dovecotServer{imap.New(cfg), d, user}
+	})
+}
+
+func letters(r rune) rune {
+	if r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+		return r
+	}
+	return -1
+}
