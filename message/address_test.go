@@ -46,6 +46,7 @@ func TestAddresses(t *testing.T) {
 		{"no comma between bare addresses", "a@x.example b@x.example", "|a@x.example|a@x.example |b@x.example|b@x.example"},
 		{"a list inside angle brackets", "<a@x.example, b@x.example>", "|a@x.example|a@x.example |b@x.example|b@x.example"},
 		{"a name inside the angle brackets", "<Ann ann@x.example>", "|ann@x.example|ann@x.example"},
+		{"an address as name inside the angle brackets", "<ann@old.example ann@x.example>", "|ann@x.example|ann@x.example"},
 		{"a title with a dot in front of a bare address", "Dr. ann@x.example", "|ann@x.example|ann@x.example"},
 		{"obsolete spaces around dots", "ann . b @ x . example", "|ann.b@x.example|ann.b@x.example"},
 		{"a missing bracket hides nobody", "Ann <ann@x.example, Bob <b@x.example>", "Ann|ann@x.example|ann@x.example Bob|b@x.example|b@x.example"},

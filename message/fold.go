@@ -32,13 +32,9 @@ func Fold(addr string) string {
 	}
 	key := foldAny(addr)
 	// Dropping a dot can bring a letter and its accent together, which then
-	// compose: a second round settles that.
-	for range 4 {
-		again := foldAny(key)
-		if again == key {
-			break
-		}
-		key = again
+	// compose: another round settles that. One round is enough for ASCII.
+	for before := ""; key != before && !isASCII(key); {
+		before, key = key, foldAny(key)
 	}
 	return key
 }
@@ -98,13 +94,13 @@ func foldAny(addr string) string {
 // foldLocal lower-cases and normalises a local part. It returns "" when a
 // character is left that would let two addresses pass for one.
 func foldLocal(local string) string {
-	local = norm.NFC.String(strings.ToLower(norm.NFC.String(local)))
 	local = strings.Map(func(r rune) rune {
 		if r == '"' || r == '\\' || unicode.IsControl(r) {
 			return -1
 		}
 		return r
 	}, local)
+	local = norm.NFC.String(strings.ToLower(norm.NFC.String(local)))
 	if strings.ContainsAny(local, "<>@") {
 		return ""
 	}

@@ -6,6 +6,9 @@
 // The package knows no clock, no network and no log, and it has no place to
 // put a body: a Header is all there ever is of a mail in this process.
 //
+// All text that it hands out is valid UTF-8 without control characters or line
+// breaks, and bounded, whatever a sender wrote.
+//
 // A Header and an Address print as "[header]" and "[address]": most mail that
 // passes through matches nobody, and a mistaken log line must not leak it.
 package message
@@ -17,7 +20,8 @@ import (
 
 // Address is one mailbox of an address field (RFC 5322 §3.4).
 type Address struct {
-	// Name is the display name, decoded to UTF-8; empty when there is none.
+	// Name is the display name, decoded to UTF-8, at most 1 KiB; empty when
+	// there is none.
 	Name string
 	// Addr is the addr-spec as the sender wrote it, without comments, quotes
 	// around the whole, or a trailing dot. For showing, never for comparing.
@@ -54,7 +58,9 @@ type Header struct {
 	// Every field of a name counts: two From fields give both addresses.
 	From, Sender, ReplyTo, To, Cc, Bcc []Address
 
-	// Subject is decoded to UTF-8 (RFC 2047), unfolded.
+	// Subject is decoded to UTF-8 (RFC 2047), unfolded, at most 4 KiB. Where
+	// Message-ID, Date, Subject or Precedence come twice, the first counts
+	// that can be read.
 	Subject string
 
 	// ListID and ListPost tell that the field is there (RFC 2919, RFC 2369).
@@ -67,7 +73,9 @@ type Header struct {
 	AutoSubmitted bool
 
 	// Problems names what could not be read, as stable codes without any value
-	// of the mail ("from: no address", "date: unreadable"). For counting and
+	// of the mail, each once: a lower-case field name, or "header" for the
+	// block, and "cut", "no address", "part unreadable", "too many",
+	// "unreadable" or "absurd" ("from: no address"). For counting and
 	// explaining; never a reason to drop the mail.
 	Problems []string
 }

@@ -218,6 +218,11 @@ func TestBlockLimit(t *testing.T) {
 	if got := keys(h.To); !slices.Equal(got, []string{"a@x.example"}) || !slices.Contains(h.Problems, "header: cut") {
 		t.Errorf("To is %q, problems %q", got, h.Problems)
 	}
+	// The block ends inside the domain of an address.
+	raw := "X: " + strings.Repeat("x", message.MaxBlock-30) + "\r\nTo: a@x.example, b@x.example"
+	if got := keys(message.Parse([]byte(raw)).To); !slices.Equal(got, []string{"a@x.example"}) {
+		t.Errorf("of a field cut by the limit %q is read", got)
+	}
 	h = message.Parse([]byte("To: a@x.example\r\n\r\n" + junk + junk))
 	if h.Problems != nil {
 		t.Errorf("a long body gives problems %q", h.Problems)

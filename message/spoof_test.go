@@ -90,6 +90,7 @@ func TestSpoofsByHand(t *testing.T) {
 	for _, row := range []struct{ name, value string }{
 		{"an address without quotes as name", "cand@victim.example <evil@evil.example>"},
 		{"words and an address as name", "Cand cand@victim.example <evil@evil.example>"},
+		{"quotes inside quotes around an address", `"Cand <cand@victim.example> "Joe" x" <evil@evil.example>`},
 		{"a percent route", "<cand%victim.example@evil.example>"},
 		{"two at signs", "cand@victim.example@evil.example, evil@evil.example"},
 		{"two at signs in brackets", "<cand@victim.example@evil.example>, evil@evil.example"},
@@ -107,6 +108,18 @@ func TestSpoofsByHand(t *testing.T) {
 			if k == "cand@victim.example" {
 				t.Errorf("%s: %q gives the victim", row.name, row.value)
 			}
+		}
+	}
+}
+
+// TestCutFieldGivesNothingOutOfAnOpenQuote: what the closing quote or
+// parenthesis would have made of the text before it is beyond the limit.
+func TestCutFieldGivesNothingOutOfAnOpenQuote(t *testing.T) {
+	for _, opening := range []string{`"`, "("} {
+		value := "a@x.example, " + opening + strings.Repeat("x, <cand@victim.example>, ", 4000)
+		h := message.Parse([]byte("To: " + value + "\r\n"))
+		if got := keys(h.To); !slices.Equal(got, []string{"a@x.example"}) {
+			t.Errorf("%s: %d addresses are read", opening, len(got))
 		}
 	}
 }
