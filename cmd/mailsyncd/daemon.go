@@ -197,8 +197,12 @@ func (d *daemon) work(ctx context.Context) error {
 	return errors.Join(err, <-posts)
 }
 
-// poll runs the schedule once a complete directory is there.
+// poll runs the schedule once a complete directory is there: at once where the
+// store has one, whatever the file says.
 func (d *daemon) poll(ctx context.Context) error {
+	if err := d.keeper.Load(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("loading the directory from the store: %w", err)
+	}
 	if d.keeper.Snapshot() == nil {
 		d.log.Info("no complete directory yet: nothing is polled before it has been read",
 			"event", "directory_awaited", "file", d.cfg.Load().Directory.File)

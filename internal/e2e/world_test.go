@@ -1,0 +1,299 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"mailsyncd/internal/testutil"
+)
+
+// binary is the product as `make build` makes it, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mailsyncd-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "mailsyncd")
+	build := exec.Command("go", "build", "-o", binary, "mailsyncd/cmd/mailsyncd")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building mailsyncd: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// world is one company: a mail server, an ATS, and mailsyncd between them.
+type world struct {
+	t        *testing.T
+	dir      string
+	dovecot  *testutil.Dovecot
+	receiver *receiver
+	users    []string
+	server   string // host:port the mailboxes connect to; "": Dovecot itself
+	interval string
+	log      *logFile
+	daemon   *daemon // the running one, nil while there is none
+}
+
+func newWorld(t *testing.T, users ...string) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), users: users, receiver: newReceiver(t), interval: "1s", log: &logFile{}}
+	w.dovecot = testutil.StartDovecot(t, testutil.DovecotOptions{Users: users})
+	w.write("webhook.secret", webhookSecret)
+	for _, u := range users {
+		w.write(u+".pw", testutil.Password)
+	}
+	if out, err := w.run("key", "new", w.path("key")); err != nil {
+		t.Fatalf("key new: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		w.stop()
+		if t.Failed() {
+			t.Logf("daemon's log:\n%s", w.log.tail(60))
+		}
+	})
+	return w
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) write(name, content string) {
+	w.t.Helper()
+	temp := w.path(name + ".new")
+	if err := os.WriteFile(temp, []byte(content), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Rename(temp, w.path(name)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// directory writes the directory file, with its end line.
+func (w *world) directory(records ...string) {
+	w.t.Helper()
+	end := fmt.Sprintf(`{"kind":"end","records":%d}`, len(records))
+	w.write("directory.jsonl", strings.Join(append(records, end), "\n")+"\n")
+}
+
+// configure writes the configuration.
+func (w *world) configure() {
+	w.t.Helper()
+	server := w.server
+	if server == "" {
+		server = w.dovecot.Plain
+	}
+	host, port := testutil.HostPort(w.t, server)
+	var boxes strings.Builder
+	for i, u := range w.users {
+		fmt.Fprintf(&boxes, "  - {id: %s, address: %s@example.com, user: usr_%d, interval: %s}\n", u, u, i, w.interval)
+	}
+	w.write("config.yaml", fmt.Sprintf(`
+company:
+  domains: [example.com]
+  shared_addresses: [desk@partner.example]
+  internal_applicants: [intern@example.com]
+  ignore_from: [noreply@ats.example]
+store: {path: %[1]s/state/mailsyncd.db}
+secrets: {key_file: %[1]s/key}
+directory: {file: %[1]s/directory.jsonl, missing_grace: 1h}
+sync:
+  per_host: {connections: 8, logins_per_minute: 6000}
+  resync_file: ""
+defaults:
+  ignore_folders: [Privat]
+  imap: {host: %[2]s, port: %[3]d, tls: none, username: "{id}", password_file: "%[1]s/{id}.pw"}
+mailboxes:
+%[4]swebhook:
+  url: %[5]s/hook
+  secret_file: %[1]s/webhook.secret
+  allow_networks: [127.0.0.0/8]
+  timeout: 2s
+admin: {socket: %[1]s/admin.sock}
+metrics: {listen: ""}
+`, w.dir, host, port, boxes.String(), w.receiver.srv.URL))
+}
+
+// daemon is a running mailsyncd.
+type daemon struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error
+}
+
+// start starts the daemon, under a wrapper (strace) if one is given.
+func (w *world) start(wrapper ...string) *daemon {
+	w.t.Helper()
+	args := append(wrapper, binary, "serve", "--config", w.path("config.yaml"))
+	d := &daemon{cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
+	d.cmd.Stderr = w.log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.ended)
+	}()
+	w.daemon = d
+	return d
+}
+
+// kill ends the daemon and its wrapper as a power cut would, as far as a process
+// can tell.
+func (d *daemon) kill() {
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	<-d.ended
+}
+
+// stop ends the daemon the way an operator does, and wants exit 0.
+func (w *world) stop() {
+	w.t.Helper()
+	d := w.daemon
+	if d == nil {
+		return
+	}
+	w.daemon = nil
+	select {
+	case <-d.ended:
+		return // it was killed
+	default:
+	}
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.ended:
+		if d.err != nil {
+			w.t.Errorf("the daemon ended with %v", d.err)
+		}
+	case <-time.After(40 * time.Second):
+		d.kill()
+		w.t.Error("the daemon did not stop within 40 s")
+	}
+}
+
+// run runs a command against the daemon.
+func (w *world) run(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append(os.Environ(), "MAILSYNCD_SOCKET="+w.path("admin.sock"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// must runs a command that has to succeed.
+func (w *world) must(args ...string) string {
+	w.t.Helper()
+	out, err := w.run(args...)
+	if err != nil {
+		w.t.Fatalf("mailsyncd %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// up waits until the daemon answers and its directory is there.
+func (w *world) up() {
+	w.t.Helper()
+	w.await("the daemon to be ready", func() bool {
+		return w.status().Directory.Ready
+	})
+}
+
+// status is as much of `status` as the tests look at.
+type status struct {
+	Mailboxes struct {
+		States map[string]int `json:"states"`
+	} `json:"mailboxes"`
+	Outbox struct {
+		Pending, Dead, Delivered int
+	} `json:"outbox"`
+	Directory struct {
+		Ready      bool
+		Candidates int
+		Revision   uint64
+	} `json:"directory"`
+}
+
+func (w *world) status() (s status) {
+	out, err := w.run("status", "--output", "json")
+	if err == nil {
+		_ = json.Unmarshal([]byte(out), &s)
+	}
+	return s
+}
+
+// await polls for a condition: the only way to see into another process.
+func (w *world) await(what string, condition func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("waited a minute for %s; status %+v", what, w.status())
+		case <-tick.C:
+		}
+	}
+}
+
+// settle polls every mailbox and waits until the outbox is empty.
+func (w *world) settle() {
+	w.t.Helper()
+	w.up()
+	w.await("every mailbox to be polled", func() bool {
+		_, err := w.run("sync")
+		return err == nil
+	})
+	w.await("the outbox to be empty", func() bool {
+		s := w.status()
+		return s.Directory.Ready && s.Outbox.Pending == 0
+	})
+}
+
+// logFile collects the daemon's log over all its lives.
+type logFile struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logFile) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logFile) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logFile) tail(n int) string {
+	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// exitCode returns the exit code of a command.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
