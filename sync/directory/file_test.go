@@ -188,8 +188,8 @@ func swapLink(t *testing.T, w *world, version, content string) {
 func TestABadFileIsLoggedOncePerText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		pass := w.run()
 		w.complete(cand("a"))
+		pass := w.run()
 		pass(time.Minute)
 		w.write("nonsense")
 		pass(time.Hour)

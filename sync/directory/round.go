@@ -222,8 +222,13 @@ func (r *round) unblock(next *directory.Snapshot) {
 	}
 }
 
-// activate owes a look-back for the addresses that were not active before.
+// activate owes a look-back for the addresses that were not active before, but
+// not while nobody has polled: a mailbox begins with the revision of its first
+// walk.
 func (r *round) activate(ref string, old, active []string) {
+	if !r.k.meta.Ready {
+		return
+	}
 	for _, key := range active {
 		if slices.Contains(old, key) {
 			continue
@@ -279,13 +284,9 @@ func (r *round) commit(ctx context.Context) error {
 	return nil
 }
 
-// boundActivations applies batchActivations, and drops all while nobody has
-// polled yet: a mailbox begins with the revision of its first walk.
+// boundActivations applies batchActivations.
 func (r *round) boundActivations() {
-	switch {
-	case !r.k.meta.Ready:
-		r.batch.Activations = nil
-	case len(r.batch.Activations) > batchActivations:
+	if len(r.batch.Activations) > batchActivations {
 		r.batch.Activations = []store.Activation{{Since: r.now.Add(-r.k.cfg.Backfill)}}
 	}
 }

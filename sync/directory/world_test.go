@@ -141,7 +141,7 @@ func (w *world) put(lines ...string) dirsync.Tally {
 	return tally
 }
 
-func records(t *testing.T, lines ...string) (all []directory.Record) {
+func records(t testing.TB, lines ...string) (all []directory.Record) {
 	t.Helper()
 	for _, line := range lines {
 		r, err := directory.ParseRecord([]byte(line))
