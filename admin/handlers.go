@@ -105,7 +105,11 @@ func (s *server) showDelivery(r *http.Request) (Delivery, error) {
 	if err != nil {
 		return Delivery{}, err
 	}
-	return s.Deliveries.Delivery(r.Context(), r.PathValue("id"), payload == "1")
+	d, err := s.Deliveries.Delivery(r.Context(), r.PathValue("id"), payload == "1")
+	if payload == "1" && d.Payload == nil {
+		d.Payload = json.RawMessage("null") // asked for, and no longer kept
+	}
+	return d, err
 }
 
 func (s *server) replay(r *http.Request) (ReplayResult, error) {

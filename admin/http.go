@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -26,8 +27,33 @@ func answer[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
 			writeProblem(w, err)
 			return
 		}
+		fillLists(reflect.ValueOf(&v).Elem())
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v) // the caller has gone; nobody is left to tell
+	}
+}
+
+// fillLists makes lists that are always sent empty where they are nil, so that
+// no program on the other side has to expect null.
+func fillLists(v reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	for i := range v.NumField() {
+		field := v.Field(i)
+		optional := strings.Contains(v.Type().Field(i).Tag.Get("json"), ",omit")
+		switch {
+		case field.Kind() == reflect.Slice && field.IsNil() && !optional:
+			field.Set(reflect.MakeSlice(field.Type(), 0, 0))
+		case field.Kind() == reflect.Map && field.IsNil() && !optional:
+			field.Set(reflect.MakeMap(field.Type()))
+		case field.Kind() == reflect.Slice:
+			for j := range field.Len() {
+				fillLists(field.Index(j))
+			}
+		case field.Kind() == reflect.Struct && !optional: // times are optional
+			fillLists(field)
+		}
 	}
 }
 
@@ -134,7 +160,11 @@ func jsonProblem(err error) string {
 	case errors.As(err, &syntax):
 		return "syntax error at byte " + strconv.FormatInt(syntax.Offset, 10)
 	case errors.As(err, &kind):
-		return "field " + strconv.Quote(kind.Field) + " cannot be a " + strings.Fields(kind.Value)[0]
+		where := "it"
+		if kind.Field != "" {
+			where = "field " + strconv.Quote(kind.Field)
+		}
+		return where + " has the wrong type, " + strings.Fields(kind.Value)[0]
 	case strings.HasPrefix(err.Error(), "json: unknown field"):
 		return strings.TrimPrefix(err.Error(), "json: ")
 	case errors.Is(err, io.ErrUnexpectedEOF):
