@@ -10,7 +10,7 @@ import (
 // month, a sign and four digits a zone. That reads what net/mail reads, and
 // dates without a zone, with foreign or wrong weekdays, of ctime and ISO 8601.
 type dateReader struct {
-	day, month, year int // 0: not seen; year also -1
+	day, month, year int // not seen: 0, 0, -1
 	clock            bool
 	hour, min, sec   int
 	zone             bool
@@ -212,37 +212,22 @@ func (d *dateReader) word(p string) {
 
 // monthOf knows the months of RFC 5322, and the German ones that differ.
 func monthOf(p string) int {
+	const english = "janfebmaraprmayjunjulaugsepoctnovdec"
 	if len(p) < 3 {
 		return 0
 	}
 	switch p[:3] {
-	case "jan":
-		return 1
-	case "feb":
-		return 2
-	case "mar", "mrz":
+	case "mä", "mrz": // "mä" has three bytes
 		return 3
-	case "apr":
-		return 4
-	case "may", "mai":
+	case "mai":
 		return 5
-	case "jun":
-		return 6
-	case "jul":
-		return 7
-	case "aug":
-		return 8
-	case "sep":
-		return 9
-	case "oct", "okt":
+	case "okt":
 		return 10
-	case "nov":
-		return 11
-	case "dec", "dez":
+	case "dez":
 		return 12
 	}
-	if strings.HasPrefix(p, "mär") {
-		return 3
+	if i := strings.Index(english, p[:3]); i >= 0 && i%3 == 0 {
+		return i/3 + 1
 	}
 	return 0
 }

@@ -180,9 +180,9 @@ func TestWorkGrowsWithLength(t *testing.T) {
 			raw := everywhere(shape.unit, n)
 			return testing.AllocsPerRun(1, func() { message.Parse(raw) })
 		}
-		small, large := allocs(16<<10), allocs(64<<10)
+		small, large := allocs(8<<10), allocs(32<<10)
 		if large > 4.5*small+100 {
-			t.Errorf("%s: 16 KiB allocate %v times, 64 KiB %v times", shape.name, small, large)
+			t.Errorf("%s: 8 KiB allocate %v times, 32 KiB %v times", shape.name, small, large)
 		}
 	}
 }
@@ -191,6 +191,6 @@ func TestWorkGrowsWithLength(t *testing.T) {
 // is true of every header.
 func TestHostileShapesGiveCleanHeaders(t *testing.T) {
 	for _, shape := range hostile {
-		t.Run(shape.name, func(t *testing.T) { checkHeader(t, message.Parse(everywhere(shape.unit, 64<<10))) })
+		t.Run(shape.name, func(t *testing.T) { checkHeader(t, message.Parse(everywhere(shape.unit, 16<<10))) })
 	}
 }

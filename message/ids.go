@@ -102,8 +102,8 @@ func headAndTail(v string) string {
 
 // dropAddresses drops addresses from In-Reply-To. Old mailers write `Message from
 // "Ann" <ann@example.net> of Monday <1@example.net>` there, and an address
-// taken for an id would tie all mail of a person into one thread. Few entries
-// are looked at: the addresses quoted are those of the people who write.
+// taken for an id would tie all mail of a person into one thread. Of either
+// list the first 20 count, and no more ids are kept: an answer names one.
 func (b *builder) dropAddresses() {
 	const few = 20
 	h := &b.h

@@ -161,7 +161,7 @@ func (b *builder) field(n name, raw string) {
 		b.date(clean(raw))
 	case subject:
 		if h.Subject == "" {
-			h.Subject = clip(text(raw), maxSubject)
+			h.Subject = clip(decodeText(raw), maxSubject)
 		}
 	case listID:
 		h.ListID = true

@@ -128,7 +128,7 @@ func TestCutFieldGivesNothingOutOfAnOpenQuote(t *testing.T) {
 // too long could be somebody's.
 func TestCutFieldGivesNoHalfAddress(t *testing.T) {
 	for shift := range 60 {
-		value := strings.Repeat("a", shift) + "@b.example" + strings.Repeat(", cand@victim.example.org", 4000)
+		value := strings.Repeat("a", shift) + "@b.example" + strings.Repeat(", cand@victim.example.org", 2700)
 		h := message.Parse([]byte("To: " + value + "\r\n"))
 		for _, a := range h.To[1:] {
 			if a.Key != "cand@victim.example.org" {

@@ -209,9 +209,9 @@ func unhex(c byte) int {
 	return -1
 }
 
-// text decodes the encoded-words of an unstructured text or display name and
+// decodeText decodes the encoded-words of an unstructured text or display name and
 // cleans the result. What cannot be decoded stays as it came.
-func text(s string) string {
+func decodeText(s string) string {
 	if !strings.Contains(s, "=?") {
 		return clean(s)
 	}
