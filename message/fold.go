@@ -120,11 +120,16 @@ func foldDomain(domain string) string {
 	if strings.HasPrefix(domain, "[") && strings.HasSuffix(domain, "]") {
 		return foldLiteral(domain)
 	}
-	labels := strings.Split(domain, ".")
-	for i, l := range labels {
-		labels[i] = foldLabel(l)
+	if isASCII(domain) {
+		domain = strings.ToLower(domain)
+	} else {
+		labels := strings.Split(domain, ".")
+		for i, l := range labels {
+			labels[i] = foldLabel(l)
+		}
+		domain = strings.Join(labels, ".")
 	}
-	domain = strings.TrimRight(strings.Join(labels, "."), ".")
+	domain = strings.TrimRight(domain, ".")
 	if domain == "" || domain[0] == '.' || strings.ContainsFunc(domain, notInDomain) {
 		return ""
 	}
