@@ -34,6 +34,8 @@ type world struct {
 	ctx   context.Context
 	path  string
 	store *storetest.Memory
+	// fault is asked before each commit; nil for none.
+	fault func() storetest.FaultKind
 	// wrap stands between keeper and store; nil for nothing.
 	wrap    func(store.Directory) store.Directory
 	keeper  *dirsync.Keeper
@@ -63,9 +65,14 @@ func (b *syncBuffer) String() string {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, ctx: t.Context(), path: filepath.Join(t.TempDir(), "directory.jsonl"),
-		store: storetest.NewMemory(storetest.MemoryOptions{}), log: &syncBuffer{},
-		mtime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		log: &syncBuffer{}, mtime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
+	w.store = storetest.NewMemory(storetest.MemoryOptions{Fault: func(op string) storetest.FaultKind {
+		if op != "Change" || w.fault == nil {
+			return storetest.NoFault
+		}
+		return w.fault()
+	}})
 	w.start()
 	t.Cleanup(func() {
 		if strings.Contains(w.log.String(), "@") {
