@@ -29,7 +29,9 @@ func answer[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
 		}
 		fillLists(reflect.ValueOf(&v).Elem())
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(v) // the caller has gone; nobody is left to tell
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false) // no browser reads this, people do
+		_ = enc.Encode(v)        // the caller has gone; nobody is left to tell
 	}
 }
 
