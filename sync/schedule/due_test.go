@@ -309,7 +309,7 @@ func TestASlewedClockIsNoSleep(t *testing.T) {
 		r.Set("a", hourly(""))
 		r.begin()
 		for i := range 59 {
-			wall.set(time.Duration(i) * 500 * time.Millisecond)
+			wall.set(time.Duration(i) * 2 * time.Second)
 			after(time.Minute)
 		}
 		r.wantRuns("a")

@@ -45,18 +45,19 @@ func TestAKeyThatItsRunParksIsProbedRarely(t *testing.T) {
 func TestAParkedKeyStaysParkedWhenItsProbeFailsForAnotherReason(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.make(schedule.Config{})
-		verdict := schedule.Verdict{Err: errBroken, Park: true}
-		r.work = func(context.Context, string) schedule.Verdict { return verdict }
+		var verdict box[schedule.Verdict]
+		verdict.set(schedule.Verdict{Err: errBroken, Park: true})
+		r.work = func(context.Context, string) schedule.Verdict { return verdict.get() }
 		r.begin()
 		r.Set("a", schedule.Entry{Interval: time.Minute})
 		synctest.Wait()
-		verdict = schedule.Verdict{Err: errBroken} // the network, say
+		verdict.set(schedule.Verdict{Err: errBroken}) // the network, say
 		after(5 * time.Hour)
 		r.wantState("a", schedule.Parked)
 		if n := len(r.begins("a")); n > 6 {
 			t.Errorf("%d runs in 5 hours, want a probe an hour", n)
 		}
-		verdict = schedule.Verdict{}
+		verdict.set(schedule.Verdict{})
 		after(66 * time.Minute)
 		if st := r.wantState("a", schedule.Waiting); st.Tries != 0 {
 			t.Errorf("%d tries after a success, want none", st.Tries)
@@ -119,10 +120,10 @@ func TestParkingStopsAKeyForGood(t *testing.T) {
 func TestParkingEndsARunThatThenDoesNotCount(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.make(schedule.Config{})
-		var cause error
+		var cause box[error]
 		r.work = func(ctx context.Context, _ string) schedule.Verdict {
 			<-ctx.Done()
-			cause = context.Cause(ctx)
+			cause.set(context.Cause(ctx))
 			<-time.After(time.Second)
 			return schedule.Verdict{Err: errBroken}
 		}
@@ -142,8 +143,8 @@ func TestParkingEndsARunThatThenDoesNotCount(t *testing.T) {
 		default:
 		}
 		<-idle
-		if !errors.Is(cause, schedule.ErrParked) {
-			t.Errorf("the run's context ended because %v, want ErrParked", cause)
+		if !errors.Is(cause.get(), schedule.ErrParked) {
+			t.Errorf("the run's context ended because %v, want ErrParked", cause.get())
 		}
 		if st := r.wantState("a", schedule.Parked); st.Tries != 0 {
 			t.Errorf("%d tries, want the ended run not to count", st.Tries)
@@ -173,16 +174,17 @@ func TestUnparkingARunningKeyRunsItOnceMore(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.make(schedule.Config{})
 		// The run began with the old password; the new one came meanwhile.
-		verdict := schedule.Verdict{Err: errBroken, Park: true}
+		var verdict box[schedule.Verdict]
+		verdict.set(schedule.Verdict{Err: errBroken, Park: true})
 		r.work = func(ctx context.Context, key string) schedule.Verdict {
-			v := verdict
+			v := verdict.get()
 			takes(10*time.Second, v)(ctx, key)
 			return v
 		}
 		r.begin()
 		r.Set("a", schedule.Entry{Interval: time.Hour})
 		after(5 * time.Second)
-		verdict = schedule.Verdict{}
+		verdict.set(schedule.Verdict{})
 		if err := r.Unpark("a"); err != nil {
 			t.Fatal(err)
 		}

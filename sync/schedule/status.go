@@ -1,8 +1,8 @@
 package schedule
 
 import (
+	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -31,13 +31,18 @@ type Status struct {
 // Snapshot returns all keys in order.
 func (s *Scheduler) Snapshot() []Status {
 	s.mu.Lock()
-	now := s.clock.now()
-	out := make([]Status, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		out = append(out, s.status(j, now))
-	}
+	keys := slices.Collect(maps.Keys(s.jobs))
 	s.mu.Unlock()
-	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Key, b.Key) })
+	slices.Sort(keys) // not under the lock: runs wait for it
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.now()
+	out := make([]Status, 0, len(keys))
+	for _, key := range keys {
+		if j, known := s.jobs[key]; known {
+			out = append(out, s.status(j, now))
+		}
+	}
 	return out
 }
 
