@@ -29,10 +29,8 @@ func (m *Matcher) Decide(mail Mail, dir Directory) Decision {
 	return d
 }
 
-// fields is a set of address fields, one bit each, in the order of fieldNames.
+// fields is a set of address fields, one bit each, in the order of names.
 type fields uint8
-
-const fieldFrom fields = 1
 
 // names lists the fields of the set as events spell them.
 func (f fields) names() []string {

@@ -170,7 +170,7 @@ func authors(seen []sighting, from map[string]bool) map[string]bool {
 	count := make(map[string]int)
 	out := make(map[string]bool)
 	for i := range seen {
-		if s := &seen[i]; s.fields&fieldFrom != 0 && from[s.key] {
+		if s := &seen[i]; from[s.key] {
 			count[s.ref]++
 			out[s.ref] = count[s.ref] == len(from)
 		}
@@ -247,15 +247,11 @@ func (q *inquiry) askIgnoredFolder() string {
 // ever and the horizon protects nobody's privacy by itself.
 
 func (q *inquiry) askHorizon() string {
-	arrival, date := q.mail.Arrival, q.mail.Header.Date
-	if arrival.IsZero() {
-		arrival = date
+	arrival, date, h := q.mail.Arrival, q.mail.Header.Date, q.mail.Horizon
+	if h.IsZero() || arrival.IsZero() && date.IsZero() {
+		return ""
 	}
-	if date.IsZero() {
-		date = arrival
-	}
-	h := q.mail.Horizon
-	if h.IsZero() || date.IsZero() || !arrival.Before(h) || !date.Before(h) {
+	if !arrival.Before(h) || !date.Before(h) { // an unknown time, being zero, lies before
 		return ""
 	}
 	return "before " + h.UTC().Format(time.RFC3339)
