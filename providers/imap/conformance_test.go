@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"mailsyncd/internal/testutil"
 	"mailsyncd/providers/imap"
 	"mailsyncd/providers/providertest"
@@ -26,6 +28,8 @@ func (s dovecotServer) Renumber(*testing.T) {
 	s.d.Renumber(s.user, 0)
 	s.d.Start()
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	d := testutil.StartDovecot(t, testutil.DovecotOptions{})

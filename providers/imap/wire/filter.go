@@ -47,7 +47,6 @@ func (c *Conn) tagged(dst, line []byte) []byte {
 	if _, ok := c.answered(string(tag)); !ok {
 		return dst
 	}
-	c.noteAlert(rest)
 	return appendStatus(append(dst, tag...), typ, rest)
 }
 
@@ -200,17 +199,22 @@ func appendText(dst, text []byte) []byte {
 		text = text[:textLimit]
 	}
 	n := len(dst)
-	for _, ch := range text {
-		if ch < ' ' || ch == 0x7f {
-			ch = ' '
-		}
-		dst = append(dst, ch)
-	}
+	dst = appendPrintable(dst, text)
 	if len(dst) == n {
 		return append(dst, '.')
 	}
 	if dst[n] == '[' {
 		dst[n] = '('
+	}
+	return dst
+}
+
+func appendPrintable(dst, text []byte) []byte {
+	for _, ch := range text {
+		if ch < ' ' || ch == 0x7f {
+			ch = ' '
+		}
+		dst = append(dst, ch)
 	}
 	return dst
 }
@@ -243,7 +247,8 @@ func (c *Conn) noteBye(rest []byte) {
 	}
 }
 
-// noteAlert keeps the text of an [ALERT].
+// noteAlert keeps the text of an untagged [ALERT]; that of a tagged one reaches
+// the caller with the completion.
 func (c *Conn) noteAlert(rest []byte) {
 	if code, _, _ := respCode(rest); string(code) == "ALERT" {
 		c.noteText(rest)
@@ -261,7 +266,7 @@ func (c *Conn) noteText(rest []byte) {
 // noteText cuts a text to what an error message can hold.
 func noteText(rest []byte) string {
 	rest = bytes.TrimLeft(rest, " ")
-	return string(appendText(nil, rest[:min(len(rest), 200)]))
+	return string(appendPrintable(nil, rest[:min(len(rest), 200)]))
 }
 
 // search hands the numbers of a SEARCH response to the sink. What is no number

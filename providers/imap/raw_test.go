@@ -1,0 +1,69 @@
+package imap_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"mailsyncd/internal/testutil"
+)
+
+// raw is another client of the mailbox, which may do everything.
+type raw struct {
+	c  net.Conn
+	br *bufio.Reader
+	n  int
+}
+
+func rawClient(t testing.TB, addr string) *raw {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	r := &raw{c: c, br: bufio.NewReader(c)}
+	if _, err := r.br.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	r.do(t, "LOGIN rita "+testutil.Password)
+	return r
+}
+
+// try sends a command and returns the untagged lines and whether it ended in OK.
+func (r *raw) try(t testing.TB, cmd string) (lines []string, ok bool) {
+	t.Helper()
+	r.n++
+	tag := fmt.Sprintf("R%d", r.n)
+	if _, err := fmt.Fprintf(r.c, "%s %s\r\n", tag, cmd); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		line, err := r.br.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest, done := strings.CutPrefix(line, tag+" "); done {
+			return lines, strings.HasPrefix(rest, "OK")
+		}
+		lines = append(lines, strings.TrimRight(line, "\r\n"))
+	}
+}
+
+func (r *raw) do(t testing.TB, cmd string) []string {
+	t.Helper()
+	lines, ok := r.try(t, cmd)
+	if !ok {
+		t.Fatalf("%s was refused", cmd)
+	}
+	return lines
+}
+
+// put appends a mail with a non-synchronising literal.
+func (r *raw) put(t testing.TB, folder, mail string) bool {
+	t.Helper()
+	_, ok := r.try(t, fmt.Sprintf("APPEND %s {%d+}\r\n%s", folder, len(mail), mail))
+	return ok
+}
