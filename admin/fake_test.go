@@ -70,7 +70,7 @@ func (f *fake) Reload(context.Context) (admin.ReloadResult, error) {
 
 func (f *fake) RotateKey(context.Context) (admin.RotateResult, error) {
 	f.note("rotate")
-	return admin.RotateResult{Resealed: 3, Complete: true}, nil
+	return admin.RotateResult{Complete: true}, nil
 }
 
 func (f *fake) Mailboxes(_ context.Context, q admin.MailboxQuery) (admin.MailboxList, error) {

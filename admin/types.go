@@ -59,7 +59,7 @@ type OutboxStatus struct {
 type WebhookStatus struct {
 	// State: ok, paused (tries again by itself), disabled (until `webhook resume`).
 	State string `json:"state"`
-	// Reason: why it is not ok: "failing", "retry_after", "operator", "gone".
+	// Reason: why it is not ok: "failing", "throttled", "operator", "gone".
 	Reason       string    `json:"reason,omitempty"`
 	Since        time.Time `json:"since,omitzero"`         // of State
 	NextAttempt  time.Time `json:"next_attempt,omitzero"`  // while paused
@@ -295,7 +295,6 @@ type ReloadResult struct {
 
 // RotateResult is what became of a key rotation.
 type RotateResult struct {
-	Resealed int64 `json:"resealed"` // rows now under the current key
 	// Complete: nothing is sealed under the previous key any more; its line can
 	// go from the key file.
 	Complete bool `json:"complete"`

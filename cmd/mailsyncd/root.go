@@ -31,12 +31,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func (env *environment) run(ctx context.Context, args []string) int {
 	root := newRootCommand(env)
+	begun := false
+	eachRun(root, func() { begun = true })
 	root.SetArgs(args)
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
+	}
+	if !begun { // cobra refused the flags or arguments
+		err = &usageError{err}
 	}
 	env.report(cmd, err)
 	return exitCode(err)
@@ -87,9 +92,22 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration,
 3 the daemon cannot be reached, 4 the store cannot be used.`)
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	cobra.EnableCommandSorting = false
 	return root
+}
+
+// eachRun calls begin before a command's own work begins: whatever failed
+// earlier is wrong usage, in whichever way cobra puts it.
+func eachRun(cmd *cobra.Command, begin func()) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			begin()
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		eachRun(sub, begin)
+	}
 }
 
 // group is a command that only holds others. Without one of them, or with one

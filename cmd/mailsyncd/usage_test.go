@@ -34,6 +34,8 @@ func TestBadUsage(t *testing.T) {
 		{"directory frob", "unknown command \"frob\"\nSee `mailsyncd directory --help`."},
 		{"webhook stop", "unknown command \"stop\"\nSee `mailsyncd webhook --help`."},
 		{"key", "a command is missing\nSee `mailsyncd key --help`."},
+		{"serve", "required flag(s) \"config\" not set\nSee `mailsyncd serve --help`."},
+		{"check", "required flag(s) \"config\" not set\nSee `mailsyncd check --help`."},
 		{"status rita", "too many arguments: want none, got 1\nSee `mailsyncd status --help`."},
 		{"status --output xml", "invalid argument \"xml\" for \"--output\" flag: write text or json\nSee `mailsyncd status --help`."},
 		{"status --verbose", "unknown flag: --verbose\nSee `mailsyncd status --help`."},
