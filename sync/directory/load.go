@@ -33,6 +33,7 @@ func (k *Keeper) load(ctx context.Context) error {
 	k.revision, k.meta, k.missing, k.loaded = revision, l.meta, l.missing, true
 	k.planPurge()
 	k.publish(l.index.Build(revision), true)
+	giveBack(k.current.Counts().Candidates)
 	if l.diverged || l.meta.Unfinished {
 		return k.heal(ctx, l.index.Suspects())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"mailsyncd/directory"
@@ -49,7 +50,17 @@ func (k *Keeper) readFile(ctx context.Context, approved map[directory.Kind]int) 
 	k.tried = version{}
 	k.checked()
 	k.logRound("directory_reloaded", r.tally, time.Since(begun))
+	r.index, src.entries = nil, nil
+	giveBack(r.tally.records())
 	return nil
+}
+
+// giveBack returns the memory that reading many records took: operators judge
+// the daemon by its size, and the next reading may be a day away.
+func giveBack(records int) {
+	if records > 100_000 {
+		debug.FreeOSMemory()
+	}
 }
 
 // takeOver runs a round with all records of a file.
@@ -78,7 +89,8 @@ type sweep struct {
 }
 
 func (s *sweep) run(ctx context.Context, src *source) error {
-	f := feed{entries: src.entries[s.kind], record: src.record}
+	f, stop := src.feed(ctx, s.kind)
+	defer stop()
 	delete(s.meta.Complete, s.kind)
 	if len(f.entries) == 0 {
 		return s.skip(ctx)

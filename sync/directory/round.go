@@ -73,6 +73,11 @@ type Tally struct {
 	Activated int
 }
 
+// records counts what a source brought.
+func (t Tally) records() int {
+	return t.Added + t.Changed + t.Unchanged + t.Deleted + t.Stale + t.Mixed
+}
+
 // begin starts a round. expect is the number of addresses to expect in a
 // directory that is empty now.
 func (k *Keeper) begin(expect int) *round {
@@ -147,23 +152,28 @@ func (r *round) settleCandidate(old row, next directory.Stored, same bool) {
 		}
 		return
 	}
-	active, _ := next.Active(r.index.Job)
-	changed := !same || !slices.Equal(active, old.active)
-	if changed {
+	active, why := next.Active(r.index.Job)
+	if !same || !slices.Equal(active, old.active) {
 		r.batch.Put = append(r.batch.Put, store.Row{
 			Kind: string(next.Kind), Ref: next.Ref, Value: next.Encode(), Active: active,
 		})
 		r.activate(next.Ref, old.active, active)
 	}
-	switch {
+	switch _, was := old.Active(r.k.job); {
 	case r.fresh:
 		r.index.Replace(directory.Stored{}, next)
-	case changed:
+	case !old.Live() || was != why || !slices.Equal(old.Keys, next.Keys):
 		r.index.Replace(old.Stored, next)
 	}
 	if old.Deleted {
 		r.batch.Clear = append(r.batch.Clear, next.Ref)
 	}
+}
+
+// job is what a job counts as in the last generation.
+func (k *Keeper) job(ref string) directory.State {
+	state, _ := k.current.Job(ref)
+	return state
 }
 
 // purge erases a candidate and leaves a tombstone with its rev.
