@@ -185,7 +185,7 @@ func TestCheckFiles(t *testing.T) {
 	if err == nil {
 		t.Fatal("the webhook's secret is missing and nobody says so")
 	}
-	want := "c.yaml: webhook.secret_file: secret file webhook.secret: no such file or directory; create it with mode 0600"
+	want := "c.yaml:6: webhook.secret_file: secret file webhook.secret: no such file or directory; create it with mode 0600"
 	if got := strings.ReplaceAll(err.Error(), dir, ""); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

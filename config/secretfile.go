@@ -122,11 +122,11 @@ func (c *Config) CheckFiles() error {
 			problems = append(problems, Problem{file, line, key, err.Error()})
 		}
 	}
-	report(c.File, 0, "secrets.key_file", checkSecret(c.Secrets.KeyFile))
-	report(c.File, 0, "webhook.secret_file", checkSecret(c.Webhook.SecretFile))
-	report(c.File, 0, "webhook.client_key_file", checkSecret(c.Webhook.ClientKeyFile))
-	report(c.File, 0, "webhook.client_cert_file", checkPEM(c.Webhook.ClientCertFile))
-	report(c.File, 0, "webhook.ca_file", checkPEM(c.Webhook.CAFile))
+	report(c.File, c.lines["secrets.key_file"], "secrets.key_file", checkSecret(c.Secrets.KeyFile))
+	report(c.File, c.lines["webhook.secret_file"], "webhook.secret_file", checkSecret(c.Webhook.SecretFile))
+	report(c.File, c.lines["webhook.client_key_file"], "webhook.client_key_file", checkSecret(c.Webhook.ClientKeyFile))
+	report(c.File, c.lines["webhook.client_cert_file"], "webhook.client_cert_file", checkPEM(c.Webhook.ClientCertFile))
+	report(c.File, c.lines["webhook.ca_file"], "webhook.ca_file", checkPEM(c.Webhook.CAFile))
 	for i := range c.Mailboxes {
 		m := &c.Mailboxes[i]
 		key := "imap.password_file"
