@@ -36,7 +36,7 @@ func ReadSecret(path string) (Secret, error) {
 	case strings.ContainsRune(text, 0):
 		return Secret{}, fmt.Errorf("secret file %s holds a zero byte; store it as plain UTF-8 text", path)
 	}
-	return Secret{text}, nil
+	return NewSecret(text), nil
 }
 
 // readGuarded checks the file that it has opened, not a name that may lead
