@@ -137,7 +137,7 @@ func TestServersThatHangOrBreakOff(t *testing.T) {
 			t.Parallel()
 			s := newScript(t)
 			s.put(1, 2, 3)
-			tt.setup(s)
+			s.set(tt.setup)
 			mb, err := imap.New(quick(config(t, s.addr))).Open(t.Context())
 			if err == nil {
 				_, err = mb.Next(t.Context(), start(t, mb), window())
@@ -185,7 +185,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 
 func TestPasswordIsNotSentWhereItIsNotTaken(t *testing.T) {
 	s := newScript(t)
-	s.greeting = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] ready"
+	s.set(func(s *script) { s.greeting = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] ready" })
 	_, err := imap.New(config(t, s.addr)).Open(t.Context())
 	if providers.Classify(err) != providers.ClassConfig || s.count("LOGIN") != 0 {
 		t.Errorf("%v; LOGIN sent %d times", err, s.count("LOGIN"))
@@ -209,7 +209,7 @@ func TestTokenMechanisms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScript(t)
-			s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready"
+			s.set(func(s *script) { s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready" })
 			s.hook("AUTHENTICATE", func(say func(string, ...any), tag, _ string) bool {
 				if tt.challenge != "" {
 					say("+ %s", tt.challenge)

@@ -275,6 +275,10 @@ func (p *poll) retryGap(g gap) (chunk, error) {
 	}
 	alive = slices.DeleteFunc(alive, func(u uint32) bool { return u < sp.lo || u >= sp.hi })
 	var c chunk
-	err = p.r.rescue(&c, alive)
-	return c, err
+	for part := range slices.Chunk(alive, p.s.p.cfg.PageSize) {
+		if err := p.r.rescue(&c, part); err != nil {
+			return chunk{}, err
+		}
+	}
+	return c, nil
 }

@@ -45,6 +45,9 @@ const (
 	// rescueBudget is how many FETCHes one page may spend on isolating mails that
 	// a server will not hand out: two bad ones of 500 take about forty.
 	rescueBudget = 64
+	// hopeless is how many lost mails, with none that came, mean that it is not the
+	// mails that are broken. Then the position stays where it is.
+	hopeless = 20
 )
 
 func (s *session) newReader(f *folder, validity uint32, messages uint32, spans []span) *reader {
@@ -130,8 +133,10 @@ func (r *reader) ready() (int, error) {
 			return 0, err
 		}
 		switch {
+		case len(r.air) > 0 && r.air[0].size() == 0 && r.air[0].narrowed:
+			r.drop() // every mail of the range is gone
 		case len(r.air) > 0:
-			return len(r.air[0].uids), nil
+			return r.air[0].size(), nil
 		case len(r.queue) > 0:
 			r.launchNext()
 		case len(r.spans) == 0:
@@ -296,6 +301,9 @@ func (r *reader) take() (chunk, error) {
 			return chunk{}, err
 		}
 	}
+	if len(c.msgs) == 0 && len(c.lost) > hopeless {
+		return chunk{}, classed(providers.ClassServer, "the server lists %d mails of one folder and hands out none of them; have the folder repaired on the server", len(c.lost))
+	}
 	err = r.mend(&c, fl.since)
 	return c, err
 }
@@ -327,6 +335,14 @@ func (fl *flight) sort() (msgs []providers.Message, missing []uint32) {
 		}
 	}
 	return msgs, missing
+}
+
+// size is how many mails a flight can bring.
+func (fl *flight) size() int {
+	if fl.narrowed {
+		return len(fl.narrow)
+	}
+	return len(fl.uids)
 }
 
 func (fl *flight) expected(uid uint32) bool {

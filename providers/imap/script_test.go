@@ -226,6 +226,13 @@ func (s *script) hook(verb string, f func(say func(string, ...any), tag, args st
 	s.on[verb] = f
 }
 
+// set changes the server before or between sessions.
+func (s *script) set(change func(s *script)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
 // count tells how often a command was seen.
 func (s *script) count(verb string) int {
 	s.mu.Lock()
@@ -241,7 +248,7 @@ func (s *script) count(verb string) int {
 
 // quick bounds the waits of a test against a server that hangs.
 func quick(cfg imap.Config) imap.Config {
-	const wait = 300 * time.Millisecond
+	const wait = time.Second
 	cfg.Timeouts.Dial, cfg.Timeouts.TLS = wait, wait
 	cfg.Timeouts.Greeting, cfg.Timeouts.Login, cfg.Timeouts.Idle = wait, wait, wait
 	cfg.Timeouts.Search, cfg.Timeouts.Command = wait, 2*wait

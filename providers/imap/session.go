@@ -119,12 +119,10 @@ func (s *session) settle() {
 
 // Close says LOGOUT and does not wait for the answer.
 func (s *session) Close() error {
-	in, out := s.conn.Octets()
 	_ = s.conn.Close()
 	_ = s.client.Close() // waits for the reading goroutine, which has nothing to wait for any more
-	in2, out2 := s.conn.Octets()
 	if s.counted.CompareAndSwap(false, true) {
-		s.p.cfg.Metrics.octets(max(in, in2), max(out, out2))
+		s.p.cfg.Metrics.octets(s.conn.Octets())
 	}
 	return nil
 }

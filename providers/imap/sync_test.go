@@ -319,10 +319,10 @@ func TestServerRestoredFromABackup(t *testing.T) {
 	s.put(1, 2, 3, 4, 5)
 	mb := open(t, config(t, s.addr))
 	_, cur := drain(t, mb, start(t, mb))
-	s.mu.Lock()
-	delete(s.mails, 4)
-	delete(s.mails, 5)
-	s.mu.Unlock()
+	s.set(func(s *script) {
+		delete(s.mails, 4)
+		delete(s.mails, 5)
+	})
 	page, err := mb.Next(t.Context(), cur, window())
 	if err != nil || page.Reset != "UIDNEXT went back" || len(page.Messages) != 3 {
 		t.Errorf("reset %q, %d messages, %v", page.Reset, len(page.Messages), err)
@@ -331,7 +331,7 @@ func TestServerRestoredFromABackup(t *testing.T) {
 
 func TestFolderWithoutUIDVALIDITY(t *testing.T) {
 	s := newScript(t)
-	s.validity = 0
+	s.set(func(s *script) { s.validity = 0 })
 	s.put(1, 2, 3)
 	cfg := config(t, s.addr)
 	cfg.PageSize = 2
@@ -345,7 +345,7 @@ func TestFolderWithoutUIDVALIDITY(t *testing.T) {
 
 func TestServerThatNeverTellsUIDNEXT(t *testing.T) {
 	s := newScript(t)
-	s.noNext = true
+	s.set(func(s *script) { s.noNext = true })
 	s.put(1, 2, 3)
 	mb := open(t, config(t, s.addr))
 	got, cur := drain(t, mb, start(t, mb))
@@ -372,7 +372,7 @@ func TestBadFolderNameIsLeftOut(t *testing.T) {
 
 func TestFoldersOfOthersAreLeftOut(t *testing.T) {
 	s := newScript(t)
-	s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS NAMESPACE"
+	s.set(func(s *script) { s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS NAMESPACE" })
 	s.put(1)
 	s.hook("NAMESPACE", func(say func(string, ...any), _, _ string) bool {
 		say(`* NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/"))`)
@@ -391,7 +391,7 @@ func TestFoldersOfOthersAreLeftOut(t *testing.T) {
 
 func TestGmailIsReadInAllMail(t *testing.T) {
 	s := newScript(t)
-	s.caps = "IMAP4rev1 X-GM-EXT-1 SPECIAL-USE"
+	s.set(func(s *script) { s.caps = "IMAP4rev1 X-GM-EXT-1 SPECIAL-USE" })
 	s.put(1)
 	s.hook("LIST", func(say func(string, ...any), tag, _ string) bool {
 		say(`* LIST (\HasNoChildren) "/" INBOX`)
