@@ -41,4 +41,3 @@ func TestMain(m *testing.M) {
 func children() map[string]func(path, keys string) error {
 	return map[string]func(path, keys string) error{"rotate": rotateChild, "traced": tracedChild, "writes": writesChild}
 }
-

@@ -174,6 +174,16 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// after is what a says from where it begins to differ from b.
+func after(a, b string) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return a[max(0, i-60):]
+		}
+	}
+	return a[min(len(a), len(b)):]
+}
+
 // judge opens a damaged file and tells who found the damage.
 func judge(t *testing.T, i int, o bolt.Options, want string) string {
 	t.Helper()
@@ -196,7 +206,7 @@ func judge(t *testing.T, i int, o bolt.Options, want string) string {
 	case checked != nil:
 		return "check"
 	case err != nil || got != want:
-		t.Errorf("damage %d: nobody noticed (%v)", i, err)
+		t.Errorf("damage %d: nobody noticed (%v); from the first difference on:\n got %.300s\nwant %.300s", i, err, after(got, want), after(want, got))
 	}
 	if err := errors.Join(s.Writable(context.Background()), s.Check(context.Background())); err != nil {
 		t.Errorf("damage %d: harmless, but then %v", i, err)
