@@ -212,7 +212,7 @@ mailsyncd_provider_requests_total{operation="fetch",provider="imap",result="ok"}
 mailsyncd_provider_requests_total{operation="list",provider="imap",result="ok"} 1
 mailsyncd_provider_requests_total{operation="open",provider="imap",result="ok"} 1
 mailsyncd_provider_requests_total{operation="open",provider="imap",result="unauthorized"} 1
-mailsyncd_provider_requests_total{operation="search",provider="imap",result="ok"} 1
+mailsyncd_provider_requests_total{operation="search",provider="imap",result="ok"} 2
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "mailsyncd_provider_requests_total"); err != nil {
 		t.Error(err)

@@ -209,7 +209,9 @@ func TestTokenMechanisms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScript(t)
-			s.set(func(s *script) { s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready" })
+			s.set(func(s *script) {
+				s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready"
+			})
 			s.hook("AUTHENTICATE", func(say func(string, ...any), tag, _ string) bool {
 				if tt.challenge != "" {
 					say("+ %s", tt.challenge)

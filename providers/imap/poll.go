@@ -269,7 +269,7 @@ func (p *poll) retryGaps(page *providers.Page) error {
 
 func (p *poll) retryGap(g gap) (chunk, error) {
 	sp := span{lo: g.Lo, hi: g.Hi + 1}
-	alive, err := p.r.alive(criteria(sp).UID[0])
+	alive, err := p.r.alive(sp.set())
 	if err != nil {
 		return chunk{}, err
 	}

@@ -205,12 +205,11 @@ func itemOK(item string) bool {
 // headerSection is what may follow BODY.PEEK[HEADER.
 var headerSection = regexp.MustCompile(`^(\.FIELDS \([A-Z" -]+\))?\](<\d+\.\d+>)?$`)
 
-// datedKey is a date search key as the library writes it, with or without the
-// parentheses it puts around the arms of an OR.
-var datedKey = regexp.MustCompile(`\(?\b((?:SENT)?SINCE) "(\d{1,2}-[A-Z][a-z]{2}-\d{4})"\)?`)
+// datedKey is a date search key as the library writes it.
+var datedKey = regexp.MustCompile(`\b((?:SENT)?SINCE|BEFORE) "(\d{1,2}-[A-Z][a-z]{2}-\d{4})"`)
 
 // plainSearch takes off what is legal but refused by some servers: quotes around
-// dates and around the name of a header field, parentheses around one key.
+// dates and around the name of a header field.
 func plainSearch(args string) string {
 	args = datedKey.ReplaceAllString(args, "$1 $2")
 	return strings.Replace(args, `HEADER "Message-ID" `, "HEADER Message-ID ", 1)
