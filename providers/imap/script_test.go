@@ -156,8 +156,9 @@ func (s *script) list(args string) string {
 		set, _, _ = strings.Cut(rest, " ")
 	}
 	var b strings.Builder
+	top := s.next() - 1
 	for _, u := range s.uids() {
-		if inSet(set, u, s.next()-1) {
+		if inSet(set, u, top) {
 			fmt.Fprintf(&b, " %d", u)
 		}
 	}
@@ -166,8 +167,9 @@ func (s *script) list(args string) string {
 
 func (s *script) fetch(say func(string, ...any), args string) {
 	set, items, _ := strings.Cut(args, " ")
+	top := s.next() - 1
 	for i, u := range s.uids() {
-		if inSet(set, u, s.next()-1) {
+		if inSet(set, u, top) {
 			s.row(say, i+1, u, strings.Contains(items, "BODY"))
 		}
 	}

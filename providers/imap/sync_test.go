@@ -423,3 +423,50 @@ func TestGmailIsReadInAllMail(t *testing.T) {
 		t.Errorf("folder %q, thread %q", m.Folder, m.ThreadHint)
 	}
 }
+
+func TestWindowOfALargeFolder(t *testing.T) {
+	const old, recent = 1_900, 300
+	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
+	longAgo := time.Now().AddDate(0, -3, 0)
+	stale := "From: a@x\r\nDate: " + longAgo.Format(time.RFC1123Z) + "\r\nMessage-ID: <%s>\r\n\r\n"
+	for i := range old {
+		d.Deliver("rita", "INBOX", fmt.Sprintf(stale, fmt.Sprintf("old%d@x", i)), longAgo)
+	}
+	d.Deliver("rita", "INBOX", mail("imported@x"), longAgo) // with the arrival of the import that went wrong
+	mb := open(t, config(t, d.Plain))
+	got, _ := drain(t, mb, start(t, mb))
+	if len(got) != 1 || got[0] != "INBOX imported@x" {
+		t.Errorf("of an old mailbox came %d: want the one with a new Date", len(got))
+	}
+	for i := range recent {
+		d.Deliver("rita", "INBOX", mail(fmt.Sprintf("new%d@x", i)), time.Time{})
+	}
+	proxy := testutil.StartProxy(t, d.Plain)
+	mb = open(t, config(t, proxy.Addr))
+	got, cur := drain(t, mb, start(t, mb))
+	if len(got) != recent+1 {
+		t.Errorf("of %d mails came %d, want %d", old+recent+1, len(got), recent+1)
+	}
+	if in, _ := proxy.Bytes(); in > 400<<10 {
+		t.Errorf("%d bytes were read for %d mails: the window was not searched out", in, recent+1)
+	}
+	if again, same := drain(t, mb, cur); len(again) != 0 || same != cur {
+		t.Errorf("and then %d more", len(again))
+	}
+}
+
+func TestLargeFolderWithinTheWindowIsNotSearched(t *testing.T) {
+	s := newScript(t)
+	s.put(many(2_500)...)
+	dated := 0
+	s.hook("UID SEARCH", func(_ func(string, ...any), _, args string) bool {
+		if strings.Contains(args, "SINCE") {
+			dated++
+		}
+		return false
+	})
+	mb := open(t, config(t, s.addr))
+	if got, _ := drain(t, mb, start(t, mb)); len(got) != 2_500 || dated != 0 {
+		t.Errorf("got %d of 2500 with %d searches by date, want none", len(got), dated)
+	}
+}
