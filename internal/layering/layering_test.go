@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"store":            {"message"},
 	"matcher":          {"message", "directory"},
 	"providers/imap":   {"providers", "message", "providers/imap/wire"},
+	"providers/gmail":  {"providers", "message"},
 	"store/bolt":       {"store", "message"},
 	"webhook":          {"store", "message"},
 	"sync/mailbox":     {"providers", "matcher", "directory", "message", "store"},
