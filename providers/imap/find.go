@@ -53,6 +53,7 @@ func (s *session) findIn(f *folder, messageID string) ([]providers.Message, erro
 	if err != nil {
 		return nil, err
 	}
+	defer r.abandon()
 	c, err := r.withID(messageID, next)
 	if err != nil {
 		return nil, err

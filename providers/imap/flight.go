@@ -63,8 +63,7 @@ type flight struct {
 	cmd    *imapclient.FetchCommand
 	// next is the UID below which everything is decided once this flight is.
 	next uint32
-	// since drops mail before a window, zero: nothing. Set where the server's
-	// search could not do it.
+	// since is the window outside of which mail is dropped; zero: none is.
 	since time.Time
 	// narrow, when narrowed, are the UIDs that exist, of a flight that left
 	// before they were known.
@@ -243,8 +242,15 @@ func sampleSet(sp span) imap.UIDSet {
 	return set
 }
 
-// startListing asks for numbers and arrivals only: what stands in for SEARCH with a
-// server that refuses or lies.
+// newestSet is "*", the mail with the highest UID.
+func newestSet() imap.UIDSet {
+	var set imap.UIDSet
+	set.AddNum(0)
+	return set
+}
+
+// startListing asks for numbers and arrivals only: to sample a folder, and in
+// place of SEARCH with a server that refuses it or lies.
 func (s *session) startListing(set imap.UIDSet) (wait func() ([]listedRow, error)) {
 	s.sink.mu.Lock()
 	s.sink.listing, s.sink.listed = true, nil

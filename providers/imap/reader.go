@@ -28,7 +28,7 @@ type reader struct {
 
 	searching *search                     // under way
 	sampling  func() ([]listedRow, error) // goes with searching, for a window
-	budget    int                         // FETCHes that a rescue may still spend
+	budget    int                         // FETCHes that the rescue of a chunk may still spend
 }
 
 // chunk is what one flight brought.
@@ -47,9 +47,9 @@ const (
 	// largeFolder is from how many mails on a search for a window costs more than
 	// the round trip that tells whether it is needed.
 	largeFolder = 2_000
-	// rescueBudget is how many FETCHes one page may spend on isolating mails that
-	// a server will not hand out: two bad ones of 500 take about forty.
-	rescueBudget = 64
+	// rescueBudget is how many FETCHes one chunk may spend on isolating mails that
+	// a server will not hand out: one bad mail of 500 takes about twenty.
+	rescueBudget = 200
 	// hopeless is how many lost mails, with none that came, mean that it is not the
 	// mails that are broken. Then the position stays where it is.
 	hopeless = 20
@@ -119,13 +119,6 @@ func (r *reader) searchWindow(sp span) {
 	r.searching.dated = true
 }
 
-// newestSet is "*", the mail with the highest UID.
-func newestSet() imap.UIDSet {
-	var set imap.UIDSet
-	set.AddNum(0)
-	return set
-}
-
 func (r *reader) fly(uids []uint32, next uint32) {
 	fl := &flight{folder: r.f.name, prefix: r.prefix, uids: uids, next: next, since: r.since}
 	r.s.launch(fl, headerFields())
@@ -187,9 +180,9 @@ func (r *reader) plan() error {
 }
 
 // found takes the result of a search. Where a server refuses it, or leaves out
-// the newest mail though that belongs in, everything is listed instead. Of a
-// window it is searched out what belongs in, unless nearly everything does: then
-// the search would cost more than the few headers that it saves.
+// what belongs in, everything is listed instead. What exists in a window is
+// searched again by date, unless nearly all of it lies within: then the search
+// would cost more than the few headers that it saves.
 func (r *reader) found(q *search) error {
 	uids, err := q.wait(r.s)
 	rows, errRows := r.sample()
@@ -263,10 +256,9 @@ func mostlyInside(rows []listedRow, in span) bool {
 	return n >= samples/2 && inside*10 >= n*9
 }
 
-// lies tells whether a search left out a sampled mail that belongs into its
-// answer: without this proof an empty answer would be worth nothing.
-//
-// One that was expunged between the two answers is no lie.
+// lies tells whether a search left out sampled mails that belong into its answer:
+// without this proof an empty answer would be worth nothing. One that was
+// expunged between the two answers is no lie, so it takes most of them.
 func lies(uids []uint32, rows []listedRow, q *search) bool {
 	due, missing := 0, 0
 	for _, row := range rows {
@@ -330,6 +322,7 @@ func (r *reader) launchNext() {
 // take returns the chunk that ready announced, every mail of it handed out,
 // gone, or named in lost. Before it waits it sends the request for the next.
 func (r *reader) take() (chunk, error) {
+	r.budget = rescueBudget
 	fl := r.air[0]
 	if len(r.air) == 1 && len(r.queue) > 0 {
 		r.launchNext()

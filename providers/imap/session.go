@@ -78,7 +78,7 @@ func (s *session) Next(ctx context.Context, cur providers.Cursor, w providers.Wi
 	}
 	page, err := s.main.page()
 	if err != nil || !page.More {
-		s.main = nil
+		s.settle()
 	}
 	return page, err
 }
@@ -100,13 +100,13 @@ func (s *session) Search(ctx context.Context, q providers.Query, cur providers.C
 	}
 	page, err := s.old.page()
 	if err != nil || !page.More {
-		s.old = nil
+		s.settle()
 	}
 	return page, err
 }
 
-// settle ends the walks under way, so that the connection can be used for
-// another thing.
+// settle ends the walks under way and takes what was asked for in advance, so
+// that no answer is left that could be taken for another's.
 func (s *session) settle() {
 	if s.main != nil && s.main.r != nil {
 		s.main.r.abandon()
