@@ -48,7 +48,7 @@ func (c *Conn) response() ([]byte, error) {
 	if err := c.countResponse(); err != nil {
 		return nil, err
 	}
-	c.tooLong = false
+	c.tooLong, c.held = false, 0
 	if c.r == c.w && len(c.buf) > 8*readBuffer {
 		c.buf = make([]byte, readBuffer)
 	}
@@ -71,10 +71,11 @@ func (c *Conn) response() ([]byte, error) {
 }
 
 // takeLiteral makes the n bytes after off part of the response and returns the
-// offset after them. A literal above the limit is read and dropped, and an
-// empty one stands for it.
+// offset after them. What passes the limit is read and dropped, and an empty
+// literal stands for it.
 func (c *Conn) takeLiteral(mark, off int, n uint64) (int, error) {
-	if n <= uint64(c.opt.Limits.Literal) {
+	if n <= uint64(c.opt.Limits.Literal-c.held) {
+		c.held += int(n)
 		end := off + int(n)
 		return end, c.need(end)
 	}

@@ -76,7 +76,7 @@ type Timeouts struct {
 // count from the last Renew.
 type Limits struct {
 	Line      int   // bytes of a response outside literals
-	Literal   int   // bytes of a literal; a longer one is skipped, see Row.TooLong
+	Literal   int   // bytes of the literals of a response; more is skipped, see Row.TooLong
 	Nesting   int   // depth of parentheses
 	Responses int   // responses of any kind
 	Bytes     int64 // bytes

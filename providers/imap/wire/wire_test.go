@@ -263,7 +263,8 @@ func TestLimits(t *testing.T) {
 
 func TestLongLiteralIsSkipped(t *testing.T) {
 	said := "* 1 FETCH (UID 5 BODY[HEADER] {100000}\r\n" + strings.Repeat("x", 100_000) + ")\r\n" +
-		"* 2 FETCH (UID 6 BODY[HEADER] {3}\r\nA:b)\r\nT1 OK x\r\n"
+		"* 2 FETCH (UID 6 BODY[HEADER] {3}\r\nA:b)\r\n" +
+		"* 3 FETCH (UID 7 X {900}\r\n" + strings.Repeat("y", 900) + " BODY[HEADER] {900}\r\n" + strings.Repeat("z", 900) + ")\r\nT1 OK x\r\n"
 	s := &tape{}
 	raw := &canned{Reader: strings.NewReader("* OK\r\n" + said)}
 	o := options(s)
@@ -271,7 +272,7 @@ func TestLongLiteralIsSkipped(t *testing.T) {
 	c := wire.New(raw, raw, o)
 	fmt.Fprintf(c, "T1 %s\r\n", fetch)
 	seen, _ := io.ReadAll(c)
-	if want := []string{"5 too long", `6 "A:b"`}; !slices.Equal(s.rows, want) {
+	if want := []string{"5 too long", `6 "A:b"`, "7 too long"}; !slices.Equal(s.rows, want) {
 		t.Errorf("rows %q, want %q", s.rows, want)
 	}
 	if !strings.HasSuffix(string(seen), "T1 OK x\r\n") {
