@@ -19,6 +19,7 @@ type reader struct {
 	r, w    int
 	out     []byte   // filtered and not yet handed on
 	outBuf  []byte   // what out is cut from, kept for the next response
+	held    int      // bytes in literals of the current response
 	tooLong bool     // a literal of the current response was skipped
 	uids    []uint32 // scratch for SEARCH
 }
