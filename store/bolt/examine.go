@@ -30,7 +30,11 @@ import (
 // bucket: its value is root page 8 | sequence 8, and where root is 0 the
 // bucket's only page follows in place.
 func examine(f *os.File) error {
-	if err := (&examiner{f: f}).run(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := (&examiner{f: f, size: info.Size()}).run(); err != nil {
 		return corrupt(f.Name(), "its pages are damaged", err)
 	}
 	return nil
@@ -49,7 +53,8 @@ const (
 )
 
 type examiner struct {
-	f        *os.File
+	f        io.ReaderAt
+	size     int64 // of the file
 	pageSize int64
 	high     uint64 // pages from here on do not exist
 	reached  []bool
@@ -69,12 +74,8 @@ func (x *examiner) run() error {
 	if err != nil {
 		return err
 	}
-	info, err := x.f.Stat()
-	if err != nil {
-		return err
-	}
 	x.pageSize, x.high = m.pageSize, m.high
-	if have := info.Size() / x.pageSize; m.high > uint64(have) {
+	if have := x.size / x.pageSize; m.high > uint64(have) {
 		return fmt.Errorf("the file is cut short: %d pages of %d", have, m.high)
 	}
 	x.reached, x.free = make([]bool, m.high), make([]bool, m.high)

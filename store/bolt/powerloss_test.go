@@ -403,6 +403,9 @@ func (r *replay) crash(ops []op, states []string) (images int) {
 			done++
 			continue
 		}
+		if i%thin != 0 {
+			continue
+		}
 		last := 0
 		for _, file := range r.disk {
 			last = max(last, len(file.pending)-1)

@@ -2,6 +2,8 @@ package bolt
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -58,6 +60,32 @@ func FuzzOpenSealed(f *testing.F) {
 		same := bytes.Equal(value, sealed) && bytes.Equal(at, key) && in == string(bLedger)
 		if same != (err == nil) || (same && !bytes.Equal(got, plain)) {
 			t.Errorf("open gives %q, %v", got, err)
+		}
+	})
+}
+
+// FuzzExamine feeds the page walk with files: it must end, and a file it passes
+// must have a place for every page.
+func FuzzExamine(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "store.db")
+	s, err := Open(Options{Path: path, Keys: Keys{Current: NewKey()}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sound)
+	f.Add(sound[:3*4096])
+	f.Add([]byte("no store"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		x := &examiner{f: bytes.NewReader(raw), size: int64(len(raw))}
+		if err := x.run(); err == nil && int64(x.high)*x.pageSize > x.size {
+			t.Errorf("%d pages of %d bytes pass as %d bytes", x.high, x.pageSize, x.size)
 		}
 	})
 }
