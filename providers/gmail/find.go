@@ -29,12 +29,27 @@ func (s *session) Find(ctx context.Context, messageID string) ([]providers.Messa
 	if s.p.cfg.Mode == ModeSearch && plain(messageID) {
 		query = "rfc822msgid:" + messageID
 	}
-	list, err := s.p.list(ctx, query, "", true)
+	ids, err := s.newest(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	ids := idsOf(list.Messages)
-	return s.findAmong(ctx, ids[:min(len(ids), findDepth)], messageID)
+	return s.findAmong(ctx, ids, messageID)
+}
+
+// newest lists up to findDepth ids, newest first.
+func (s *session) newest(ctx context.Context, query string) ([]string, error) {
+	var ids []string
+	for token := ""; ; {
+		list, err := s.p.list(ctx, query, token, true)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, idsOf(list.Messages)...)
+		token = list.NextPageToken
+		if len(ids) >= findDepth || token == "" {
+			return ids[:min(len(ids), findDepth)], nil
+		}
+	}
 }
 
 func (s *session) findAmong(ctx context.Context, ids []string, messageID string) ([]providers.Message, error) {
