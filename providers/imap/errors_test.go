@@ -99,6 +99,16 @@ func TestServersThatHangOrBreakOff(t *testing.T) {
 		{"another protocol", func(s *script) { s.greeting = "220 mail.example.com ESMTP" }, providers.ClassNetwork},
 		{"no answer to LOGIN", func(s *script) { s.on["LOGIN"] = silent }, providers.ClassNetwork},
 		{"no answer to LIST", func(s *script) { s.on["LIST"] = silent }, providers.ClassNetwork},
+		{"many folders, and no answer to what was asked before", func(s *script) {
+			s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS ID NAMESPACE"
+			s.on["ID"], s.on["NAMESPACE"] = silent, silent
+			s.on["LIST"] = func(say func(string, ...any), _, _ string) bool {
+				for i := range 300 {
+					say(`* LIST () "/" folder%d`, i)
+				}
+				return false
+			}
+		}, providers.ClassNetwork},
 		{"no answer to EXAMINE", func(s *script) { s.on["EXAMINE"] = silent }, providers.ClassNetwork},
 		{"no answer to SEARCH", func(s *script) { s.on["UID SEARCH"] = silent }, providers.ClassNetwork},
 		{"half a row, then silence", func(s *script) {

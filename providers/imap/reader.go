@@ -175,7 +175,9 @@ func (r *reader) plan() error {
 	if r.s.noSearch {
 		return r.planListing()
 	}
+	uncork := r.s.conn.Cork()
 	r.survey()
+	uncork()
 	return nil
 }
 

@@ -197,6 +197,7 @@ func (s *session) open(f *folder, want func(validity, next uint32) []span) (*rea
 func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*reader, error) {
 	selects := s.p.selects.Load()
 	s.selected = true
+	uncork := s.conn.Cork()
 	cmd := s.client.Select(f.name, &imap.SelectOptions{ReadOnly: !selects})
 	st := f.status
 	var r *reader
@@ -204,6 +205,7 @@ func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*
 		r = s.newReader(f, st.validity, st.messages, want(st.validity, st.next))
 		r.begin()
 	}
+	uncork()
 	data, err := cmd.Wait()
 	s.p.cfg.Metrics.request("examine", err)
 	if err == nil && r != nil && confirms(data, st, selects) {

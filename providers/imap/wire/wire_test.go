@@ -365,6 +365,41 @@ func TestThreadItemIsAdded(t *testing.T) {
 	}
 }
 
+// packets counts writes.
+type packets struct {
+	canned
+	n int
+}
+
+func (p *packets) Write(b []byte) (int, error) {
+	p.n++
+	return p.canned.Write(b)
+}
+
+func TestCorkedCommandsTravelTogether(t *testing.T) {
+	raw := &packets{}
+	c := wire.New(raw, raw, options(&tape{}))
+	uncork := c.Cork()
+	fmt.Fprint(c, "T1 NOOP\r\n")
+	fmt.Fprint(c, "T2 EXAMINE INBOX\r\n")
+	if raw.n != 0 {
+		t.Errorf("%d writes while corked", raw.n)
+	}
+	uncork()
+	if got := raw.said.String(); raw.n != 1 || got != "T1 NOOP\r\nT2 EXAMINE INBOX\r\n" {
+		t.Errorf("%d writes: %q", raw.n, got)
+	}
+	uncork = c.Cork()
+	fmt.Fprint(c, "T3 NOOP\r\nT4 EXAMINE {5}\r\n")
+	if raw.n != 2 {
+		t.Error("a literal that needs permission was held back: nobody would ever give it")
+	}
+	uncork()
+	if _, err := fmt.Fprint(c, "INBOX\r\nT5 NOOP\r\n"); err != nil || !strings.HasSuffix(raw.said.String(), "T4 EXAMINE {5}\r\nINBOX\r\nT5 NOOP\r\n") {
+		t.Errorf("afterwards: %v, %q", err, raw.said.String())
+	}
+}
+
 // Every wait of a connection, in virtual time.
 func TestDeadlines(t *testing.T) {
 	tests := []struct {
