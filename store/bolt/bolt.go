@@ -114,10 +114,15 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Close waits for running transactions and closes the file.
+// Close waits for running transactions and closes the file. After damage was
+// hit it does nothing but say so: bbolt may hold its locks for ever then, and
+// the end of the process closes the file.
 func (s *Store) Close() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if e := s.broken.Load(); e != nil && e.Reason == Corrupt {
+		return e
+	}
 	return s.db.Close()
 }
 

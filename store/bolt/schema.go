@@ -18,7 +18,7 @@ package bolt
 //	             rotation                  how far a rotation came; absent when none runs
 //	keys         index                     the index key, wrapped
 //	             data|no4                  a data key, wrapped
-//	walks        H(mailbox)|H(task)        state of the walk
+//	walks        H(mailbox)|H(task)        names and state of the walk
 //	mailboxes    H(mailbox)                the mailbox's row
 //	rows         kind1|H(ref)              directory row, binary
 //	activations  revision8                 all activations of that revision

@@ -17,10 +17,20 @@ func (s *Store) walkKey(w store.Walk) []byte {
 	return join(box[:], task[:])
 }
 
+// walkRow is a walk at rest. It names the walk, because its key cannot be read
+// back and walks are to be listed one day.
+type walkRow struct {
+	Mailbox string
+	Task    string `json:",omitempty"`
+	store.WalkState
+}
+
 // Walk implements store.Walks.
 func (s *Store) Walk(ctx context.Context, w store.Walk) (st store.WalkState, err error) {
 	err = s.view(ctx, func(t *tx) error {
-		t.getJSON(bWalks, s.walkKey(w), &st)
+		var row walkRow
+		t.getJSON(bWalks, s.walkKey(w), &row)
+		st = row.WalkState
 		return nil
 	})
 	return st, err
@@ -31,7 +41,7 @@ func (s *Store) Advance(ctx context.Context, w store.Walk, version uint64, b sto
 	var p *page
 	err := s.update(ctx, func(t *tx) error {
 		p = &page{t: t, b: &b, born: map[uint64]bool{}}
-		return p.advance(s.walkKey(w), version)
+		return p.advance(w, version)
 	})
 	if err != nil {
 		return store.Advanced{}, err
@@ -42,8 +52,9 @@ func (s *Store) Advance(ctx context.Context, w store.Walk, version uint64, b sto
 // advance does all of one Advance. Whether the outbox has room is asked last,
 // when it is known whether the page needs any; the transaction is rolled back
 // if not.
-func (p *page) advance(key []byte, version uint64) error {
-	var have store.WalkState
+func (p *page) advance(w store.Walk, version uint64) error {
+	key := p.t.s.walkKey(w)
+	var have walkRow
 	p.t.getJSON(bWalks, key, &have)
 	if have.Version != version {
 		return fmt.Errorf("walk at version %d, expected %d: %w", have.Version, version, store.ErrConflict)
@@ -56,21 +67,22 @@ func (p *page) advance(key []byte, version uint64) error {
 	if full != nil && p.done.Events > 0 {
 		return full
 	}
-	p.moveWalk(key, version+1)
+	p.moveWalk(w, version+1)
 	if p.b.Mailbox != nil {
 		p.t.putMailbox(*p.b.Mailbox)
 	}
 	return nil
 }
 
-func (p *page) moveWalk(key []byte, version uint64) {
+func (p *page) moveWalk(w store.Walk, version uint64) {
+	key := p.t.s.walkKey(w)
 	if p.b.Done {
 		p.t.del(bWalks, key)
 		return
 	}
 	st := p.b.State
 	st.Version, st.Since, st.Started = version, ms(st.Since), ms(st.Started)
-	p.t.putJSON(bWalks, key, st)
+	p.t.putJSON(bWalks, key, walkRow{w.Mailbox, w.Task, st})
 	p.done.Version = version
 }
 
