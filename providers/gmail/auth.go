@@ -2,7 +2,9 @@ package gmail
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -187,7 +189,7 @@ func (cfg ServiceAccountConfig) fetch(ctx context.Context) (*oauth2.Token, error
 		return nil, classed(providers.ClassConfig, "reading the key of the service account: %w", err)
 	}
 	key, err := google.JWTConfigFromJSON(file, cfg.Mode.Scope())
-	if err != nil {
+	if err != nil || !isPrivateKey(key.PrivateKey) {
 		return nil, classed(providers.ClassConfig, "the key of the service account is not a JSON key file; create one in the Google Cloud console")
 	}
 	key.Subject = cfg.Subject
@@ -196,6 +198,18 @@ func (cfg ServiceAccountConfig) fetch(ctx context.Context) (*oauth2.Token, error
 		return nil, tokenError(ctx, err, serviceAccountHints)
 	}
 	return t, nil
+}
+
+// isPrivateKey tells whether this is an RSA key as a key file holds it. Without
+// this, x/oauth2 would report a broken file in the words of a broken network.
+func isPrivateKey(text []byte) bool {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return false
+	}
+	_, err8 := x509.ParsePKCS8PrivateKey(block.Bytes)
+	_, err1 := x509.ParsePKCS1PrivateKey(block.Bytes)
+	return err8 == nil || err1 == nil
 }
 
 // UserConfig is one user's own consent, as Connect obtained it.
@@ -359,11 +373,17 @@ func tokenError(ctx context.Context, err error, known hints) error {
 
 func refusedToken(e *oauth2.RetrieveError, known hints) error {
 	code := word(errorCode(e))
-	if hint, ok := known[code]; ok {
+	hint, ok := known[code]
+	switch {
+	case ok:
 		return fmt.Errorf("%w: %s (%s)", providers.ErrUnauthorized, hint, code)
-	}
-	if code == "" {
-		return classed(providers.ClassServer, "fetching an access token: unexpected answer %d", e.Response.StatusCode)
+	case code == "slow_down", strings.Contains(strings.ToLower(code), "rate"):
+		return &providers.ThrottledError{
+			After: retryAfter(e.Response.Header, time.Now()),
+			Err:   fmt.Errorf("the token endpoint asks for a pause (%s); it will be tried again by itself", code),
+		}
+	case code == "", code == "temporarily_unavailable", code == "server_error", code == "internal_failure":
+		return classed(providers.ClassServer, "fetching an access token: unexpected answer %d %s", e.Response.StatusCode, code)
 	}
 	return fmt.Errorf("%w: the token endpoint said %s", providers.ErrUnauthorized, code)
 }

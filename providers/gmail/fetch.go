@@ -97,54 +97,68 @@ func header(part *gmail.MessagePart) message.Header {
 	return message.FromFields(fields)
 }
 
-// maxBroken bounds the mails that one page may find broken: with more it is the
-// service that is failing, and the position stays where it is.
-const maxBroken = 10
+// An outage is this many mails in a row of which the server hands out none. Then
+// it is the service that fails, not the mails, and the position stays.
+const outage = 20
 
 // readInto reads the mails with these ids into a page, and returns what has to
-// be asked for again. keep, if not nil, sees every mail in order and says
-// whether the page wants it. A failure in the midst ends the page early: what
-// was read counts, and the next page meets the failure at its beginning.
+// be asked for again and how many are settled. keep, if not nil, sees every mail
+// in order and says whether the page wants it. A failure in the midst ends the
+// page early: what was read counts, and the next page meets the failure at its
+// beginning.
 func (s *session) readInto(ctx context.Context, page *pageOf, ids []string, retry *retries, keep func(*providers.Message) bool) (rest []string, n int, err error) {
 	out, err := s.fetch(ctx, ids)
 	if ctx.Err() != nil {
 		return ids, 0, fmt.Errorf("reading headers: %w", ctx.Err())
 	}
-	var failed, settled []string
-	for i, o := range out {
-		switch o.state {
-		case notAsked:
-			rest = append(rest, ids[i])
-			continue
-		case broken:
-			failed = append(failed, ids[i])
-		case gone:
-			settled = append(settled, ids[i])
-		case taken:
-			settled = append(settled, ids[i])
-			if (keep == nil || keep(&o.msg)) && !o.msg.Ignored {
-				page.Messages = append(page.Messages, o.msg)
-			}
+	b := sortOut(ids, out)
+	if err == nil && len(b.broken) >= outage && len(b.settled) == 0 {
+		err = classed(providers.ClassServer, "Gmail fails on every mail that is asked for; it is tried again by itself")
+	}
+	if err != nil && len(b.settled) == 0 {
+		return ids, 0, s.keep(page, err)
+	}
+	for i := range b.msgs {
+		if m := &b.msgs[i]; (keep == nil || keep(m)) && !m.Ignored {
+			page.Messages = append(page.Messages, *m)
 		}
 	}
-	n = len(ids) - len(rest)
-	if err != nil && n == 0 {
-		return ids, 0, err
+	*retry = retry.remove(b.settled)
+	*retry = retry.add(b.broken, time.Now())
+	page.Unreadable += len(b.broken)
+	page.spent += len(b.settled) + len(b.broken)
+	page.stopped = page.stopped || err != nil
+	if len(*retry) > maxRetries {
+		return nil, 0, classed(providers.ClassServer, "Gmail does not hand out %d mails; it is tried again by itself", len(*retry))
 	}
-	page.spent += n
-	page.stopped = err != nil
 	if err == nil {
 		s.p.moreAtOnce()
 	}
-	return rest, n, s.noteBroken(page, retry, failed, settled)
+	return b.rest, len(b.settled) + len(b.broken), nil
 }
 
-// noteBroken moves the list of mails to try again.
-func (s *session) noteBroken(page *pageOf, retry *retries, failed, settled []string) error {
-	page.Unreadable += len(failed)
-	*retry = retry.remove(settled).add(failed, time.Now())
-	if page.Unreadable > maxBroken || len(*retry) > maxRetries {
-		return classed(providers.ClassServer, "Gmail fails on %d mails of one page, %d in all; it is tried again by itself", page.Unreadable, len(*retry))
+// batch is what became of the mails of one fetch.
+type batch struct {
+	msgs    []providers.Message
+	settled []string // read, or deleted
+	broken  []string
+	rest    []string // not asked for
+}
+
+func sortOut(ids []string, out []outcome) batch {
+	var b batch
+	for i, o := range out {
+		switch o.state {
+		case notAsked:
+			b.rest = append(b.rest, ids[i])
+		case broken:
+			b.broken = append(b.broken, ids[i])
+		case gone:
+			b.settled = append(b.settled, ids[i])
+		case taken:
+			b.settled = append(b.settled, ids[i])
+			b.msgs = append(b.msgs, o.msg)
+		}
 	}
-	return nil
+	return b
 }

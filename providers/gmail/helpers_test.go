@@ -2,10 +2,12 @@ package gmail_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mailsyncd/message"
 	"mailsyncd/providers"
 	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/gmail/gmailtest"
@@ -221,3 +224,15 @@ func same(t testing.TB, what string, got, want []string) {
 		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
+
+// throttled tells how long an error asks to wait.
+func throttled(err error) (time.Duration, bool) {
+	var e *providers.ThrottledError
+	if errors.As(err, &e) {
+		return e.After, true
+	}
+	return 0, false
+}
+
+// equalHeaders compares every fact.
+func equalHeaders(a, b message.Header) bool { return reflect.DeepEqual(a, b) }

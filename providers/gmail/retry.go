@@ -23,8 +23,9 @@ const (
 	retryEvery      = 24 * time.Hour
 	retryFor        = 14 * 24 * time.Hour
 	// A walk over old mail ends, so it cannot wait for days: it comes back to a
-	// mail a few times, with some time in between.
-	oldTries = 3
+	// mail some times more, with some time in between. Where one call in ten
+	// fails, eight tries miss one mail in a hundred million.
+	oldTries = 8
 	oldPause = 10 * time.Minute
 	// maxRetries bounds the list. With more it is the server that is broken, not
 	// a mail, and the position does not move.
@@ -66,6 +67,21 @@ func (rs retries) due(now time.Time, n int) []string {
 	return ids
 }
 
+// crowded lists mails that failed once only, at most n, when the list is half
+// full: a long walk on a bad day must not fill it.
+func (rs retries) crowded(n int) []string {
+	if len(rs) < maxRetries/2 {
+		return nil
+	}
+	var ids []string
+	for _, r := range rs {
+		if len(ids) < n && r.Tries == 1 {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
 // expire drops the mails that have been tried for long enough, and says how
 // many.
 func (rs retries) expire(now time.Time) (retries, int) {
@@ -94,6 +110,6 @@ func (rs retries) lastCall(now time.Time, n int) (ids []string, wait time.Durati
 // expireOld drops the mails that a walk over old mail has tried often enough.
 func (rs retries) expireOld() (retries, int) {
 	n := len(rs)
-	rs = slices.DeleteFunc(rs, func(r retry) bool { return r.Tries > oldTries })
+	rs = slices.DeleteFunc(rs, func(r retry) bool { return r.Tries >= oldTries })
 	return rs, n - len(rs)
 }

@@ -34,6 +34,11 @@ func (s *session) candidates() []string {
 func (s *session) walkOn(ctx context.Context, page *pageOf, w *walk, retry *retries, addresses []string) (done bool, err error) {
 	terms, byAddress := s.terms(addresses)
 	w.choose(byAddress)
+	if ids := retry.crowded(page.room()); len(ids) > 0 {
+		if _, _, err := s.readInto(ctx, page, ids, retry, nil); err != nil {
+			return false, err
+		}
+	}
 	for range maxListings {
 		if len(w.Pending) == 0 && w.nextPart(terms) {
 			return true, nil
