@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -451,6 +452,53 @@ func TestFailureInAPageKeepsWhatWasRead(t *testing.T) {
 			t.Errorf("mail %s was paid %d times", id, n)
 		}
 	}
+}
+
+// inFlight counts the reads that are under way at the same time.
+type inFlight struct {
+	http.RoundTripper
+	now, most atomic.Int32
+}
+
+func (c *inFlight) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, "/messages/") {
+		return c.RoundTripper.RoundTrip(r)
+	}
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	for m := c.most.Load(); n > m && !c.most.CompareAndSwap(m, n); m = c.most.Load() {
+	}
+	time.Sleep(100 * time.Millisecond) // in a synctest bubble: everybody who may, arrives
+	return c.RoundTripper.RoundTrip(r)
+}
+
+// Four reads at a time; after a refusal for concurrency fewer, and step by step
+// four again.
+func TestReadsAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := gmailtest.New(gmailtest.Options{})
+		count := &inFlight{RoundTripper: s.Transport()}
+		w := worldOf(t, s, count, gmail.ModeMetadata)
+		w.deliver(numbered(200, "n")...)
+		w.cfg.PageSize = 25
+		mb := open(t, w.cfg)
+		cur := start(t, mb)
+		var got []int32
+		for i := range 5 {
+			if i == 1 {
+				w.SetFault(gmailtest.FailNth("get", 5, gmailtest.Fault{Status: 429, RetryAfter: "1"}))
+			}
+			count.most.Store(0)
+			page, err := mb.Next(t.Context(), cur, window())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, cur = append(got, count.most.Load()), page.Next
+		}
+		if want := []int32{4, 4, 2, 3, 4}; !slices.Equal(got, want) {
+			t.Errorf("reads at a time, page by page: %v, want %v", got, want)
+		}
+	})
 }
 
 func TestNetworkFailures(t *testing.T) {

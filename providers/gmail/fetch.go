@@ -113,7 +113,7 @@ func (s *session) readInto(ctx context.Context, page *pageOf, ids []string, retr
 	}
 	b := sortOut(ids, out)
 	if err == nil && len(b.broken) >= outage && len(b.settled) == 0 {
-		err = classed(providers.ClassServer, "Gmail fails on every mail that is asked for; it is tried again by itself")
+		err = classed(providers.ClassServer, "the server fails on every mail that is asked for; it is tried again by itself")
 	}
 	if err != nil && len(b.settled) == 0 {
 		return ids, 0, s.keep(page, err)
@@ -129,7 +129,7 @@ func (s *session) readInto(ctx context.Context, page *pageOf, ids []string, retr
 	page.spent += len(b.settled) + len(b.broken)
 	page.stopped = page.stopped || err != nil
 	if len(*retry) > maxRetries {
-		return nil, 0, classed(providers.ClassServer, "Gmail does not hand out %d mails; it is tried again by itself", len(*retry))
+		return nil, 0, classed(providers.ClassServer, "the server does not hand out %d mails; it is tried again by itself", len(*retry))
 	}
 	if err == nil {
 		s.p.moreAtOnce()

@@ -61,7 +61,7 @@ func (s *session) findAmong(ctx context.Context, ids []string, messageID string)
 	for _, o := range out {
 		switch {
 		case o.state == broken:
-			return nil, classed(providers.ClassServer, "Gmail fails on a mail that may be the one; ask again later")
+			return nil, classed(providers.ClassServer, "the server fails on a mail that may be the one; ask again later")
 		case o.state == taken && o.msg.Header.MessageID == messageID:
 			found = append(found, o.msg)
 		}

@@ -77,6 +77,9 @@ func (s *session) listHistory(ctx context.Context, c *cursor) (cause string, err
 	case err != nil:
 		return "", err
 	}
+	if h.HistoryId == 0 {
+		return "", classed(providers.ClassServer, "asking Gmail for %s: the answer names no history id", CallHistory)
+	}
 	if c.List.Upto == 0 {
 		if h.HistoryId < c.History {
 			return "history went back", nil // another mailbox under the same address

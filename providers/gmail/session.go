@@ -170,7 +170,7 @@ func (s *session) lastCall(ctx context.Context, page *pageOf, c *oldCursor, now 
 		if page.spent > 0 {
 			return false, nil
 		}
-		return false, &providers.ThrottledError{After: wait, Err: errors.New("Gmail does not hand out some mails of this walk; they are tried again")}
+		return false, &providers.ThrottledError{After: wait, Err: errors.New("some mails of this walk are not handed out yet; they are tried again")}
 	}
 	if _, _, err := s.readInto(ctx, page, ids, &c.Retry, nil); err != nil {
 		return false, err

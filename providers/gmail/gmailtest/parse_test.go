@@ -63,9 +63,8 @@ func FuzzQuery(f *testing.F) {
 	}
 	m := ParseMail("From: a@b\r\nTo: c@d\r\n\r\nx")
 	f.Fuzz(func(t *testing.T, q string) {
-		match := parseQuery(q)
-		if match(&m) != match(&m) {
-			t.Error("a query has two answers")
+		if yes, no := parseQuery(q)(&m), parseQuery("from:a@b "+q)(&m); no && !yes {
+			t.Error("one more condition made a mail match")
 		}
 	})
 }
