@@ -34,14 +34,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestConformance(t *testing.T) {
 	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
 	providertest.Run(t, func(t *testing.T) providertest.Server {
-		user := strings.ToLower(strings.Map(letters, t.Name()[len("TestConformance/"):]))
-		for _, folder := range []string{"INBOX", "Sent", "Junk"} {
-			d.MakeFolder(user, folder)
-		}
-		cfg := config(t, d.Plain)
-		cfg.Username, cfg.PageSize = user, 3
-		return dovecotServer{imap.New(cfg), d, user}
+		return newDovecotServer(t, d, strings.ToLower(strings.Map(letters, t.Name()[len("TestConformance/"):])))
 	})
+}
+
+func TestSpellings(t *testing.T) {
+	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
+	providertest.RunSpellings(t, newDovecotServer(t, d, "spellings"))
+}
+
+func newDovecotServer(t *testing.T, d *testutil.Dovecot, user string) providertest.Server {
+	for _, folder := range []string{"INBOX", "Sent", "Junk"} {
+		d.MakeFolder(user, folder)
+	}
+	cfg := config(t, d.Plain)
+	cfg.Username, cfg.PageSize = user, 3
+	return dovecotServer{imap.New(cfg), d, user}
 }
 
 func letters(r rune) rune {

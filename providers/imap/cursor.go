@@ -117,10 +117,26 @@ func (g gap) due(now time.Time) bool {
 	return g.Tries < gapQuickTries || now.Sub(time.Unix(g.Last, 0)) >= gapEvery
 }
 
-// span is a range of UIDs to read: lo ≤ uid < hi, since a time (zero: all).
+// span is a range of UIDs to read: lo ≤ uid < hi, since a time (zero: all), of
+// mails that name certain addresses (nil: all).
 type span struct {
 	lo, hi uint32
 	since  time.Time
+	who    *wanted
+	ask    bool // the server may be asked first who names them
+}
+
+// isFew tells that a span is worth fetching before it is known what exists: all
+// of it counts, and it fits into one chunk.
+func (sp span) isFew(limit int) bool { return sp.since.IsZero() && sp.hi-sp.lo <= uint32(limit) }
+
+// uids are all numbers of a span.
+func (sp span) uids() []uint32 {
+	uids := make([]uint32, sp.hi-sp.lo)
+	for i := range uids {
+		uids[i] = sp.lo + uint32(i)
+	}
+	return uids
 }
 
 // spans says what is still to read in a folder whose UIDNEXT is next.
@@ -138,12 +154,14 @@ func (p *place) spans(next uint32) []span {
 }
 
 // oldCursor is the position of a Search: folders before Key are done, the one
-// with Key is done below Next.
+// with Key is done below Next. Asked is the last mail that was handed out ahead
+// of its turn; it only tells one such page from the next.
 type oldCursor struct {
 	Version  int    `json:"v"`
 	Key      string `json:"key"`
 	Validity uint32 `json:"validity"`
 	Next     uint32 `json:"next"`
+	Asked    uint32 `json:"asked,omitempty"`
 }
 
 func (c oldCursor) encode() providers.Cursor {

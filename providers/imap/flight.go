@@ -15,12 +15,43 @@ import (
 )
 
 // sink takes rows and search results from the goroutine that reads.
+//
+// Commands leave in advance, also for folders that are not open yet, and a
+// server answers them in order (RFC 9051 §5.5). So what comes belongs to the
+// folder whose opening was answered last and to the oldest search without an
+// answer; UIDs alone do not tell, since every folder has the same ones.
 type sink struct {
-	mu      sync.Mutex
-	air     []*flight // FETCHes of headers under way
-	found   []uint32  // results of the SEARCH under way
-	listing bool      // a FETCH without headers is under way
-	listed  []listedRow
+	mu       sync.Mutex
+	opening  int       // folders whose opening was sent
+	opened   int       // of those, how many were answered
+	air      []*flight // FETCHes of headers under way
+	searches []*search // SEARCHes without an answer, oldest first
+	listing  bool      // a FETCH without headers is under way
+	listed   []listedRow
+}
+
+// open notes that a folder is about to be opened.
+func (k *sink) open() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.opening++
+}
+
+// Ended moves on to the next folder or search.
+func (k *sink) Ended(verb string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch verb {
+	case "EXAMINE", "SELECT":
+		k.opened++
+	case "UID SEARCH":
+		if len(k.searches) == 0 {
+			return
+		}
+		if k.searches[0].left--; k.searches[0].left == 0 {
+			k.searches = k.searches[1:]
+		}
+	}
 }
 
 // listedRow is a row of a FETCH that asked for no header.
@@ -41,7 +72,7 @@ func (k *sink) Row(r wire.Row) {
 		return
 	}
 	for _, fl := range k.air {
-		if fl.take(r) {
+		if fl.turn == k.opened && fl.take(r) {
 			return
 		}
 	}
@@ -51,7 +82,9 @@ func (k *sink) Row(r wire.Row) {
 func (k *sink) Found(uids []uint32) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.found = append(k.found, uids...)
+	if len(k.searches) > 0 {
+		k.searches[0].found = append(k.searches[0].found, uids...)
+	}
 }
 
 // flight is one FETCH of headers under way, and then its rows.
@@ -61,6 +94,7 @@ type flight struct {
 	uids   []uint32 // asked for, rising
 	rows   []fetched
 	cmd    *imapclient.FetchCommand
+	turn   int // of the folder, see sink
 	// next is the UID below which everything is decided once this flight is.
 	next uint32
 	// since is the window outside of which mail is dropped; zero: none is.
@@ -69,6 +103,11 @@ type flight struct {
 	// before they were known.
 	narrow   []uint32
 	narrowed bool
+	// who makes this a flight that reads address fields only; named are the mails
+	// in which it found somebody. Nil: it reads headers.
+	who   *wanted
+	named []uint32
+	asked uint32 // see chunk
 }
 
 type fetched struct {
@@ -86,14 +125,28 @@ func (fl *flight) take(r wire.Row) bool {
 	if r.TooLong {
 		return true // it stays missing, and the rescue asks for the beginning of it
 	}
+	h := message.Parse(r.Header)
+	if fl.who != nil {
+		fl.rows[i].ok = true
+		if fl.who.mayBeIn(&h) {
+			fl.named = append(fl.named, r.UID)
+		}
+		return true
+	}
 	fl.rows[i] = fetched{ok: true, msg: providers.Message{
 		Ref:        ref(fl.prefix, r.UID, fl.folder),
 		Folder:     fl.folder,
 		Arrival:    r.Arrival,
 		ThreadHint: r.Thread,
-		Header:     message.Parse(r.Header),
+		Header:     h,
 	}}
 	return true
+}
+
+// forget drops what came.
+func (fl *flight) forget() {
+	clear(fl.rows)
+	fl.named = nil
 }
 
 // ref names a mail: UIDVALIDITY.UID.folder.
@@ -126,10 +179,11 @@ func wholeHeader() *imap.FetchItemBodySection {
 func (s *session) launch(fl *flight, section *imap.FetchItemBodySection) {
 	fl.rows = make([]fetched, len(fl.uids))
 	s.sink.mu.Lock()
+	fl.turn = s.sink.opening
 	s.sink.air = append(s.sink.air, fl)
 	s.sink.mu.Unlock()
 	fl.cmd = s.client.Fetch(uidSet(fl.uids), &imap.FetchOptions{
-		UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{section},
+		UID: true, InternalDate: fl.who == nil, BodySection: []*imap.FetchItemBodySection{section},
 	})
 }
 
@@ -158,18 +212,22 @@ func uidSet(uids []uint32) imap.UIDSet {
 }
 
 // search is what is asked of the server's SEARCH for one span: one command, or
-// several whose results add up. There is one at a time.
+// several whose results add up.
 type search struct {
 	cmds  []*imapclient.SearchCommand
 	in    span
 	dated bool // it looked for the window of the span, not only for what exists
+
+	// Of the sink.
+	left  int // commands without an answer
+	found []uint32
 }
 
 func (s *session) startSearch(in span, criteria ...*imap.SearchCriteria) *search {
+	q := &search{in: in, left: len(criteria)}
 	s.sink.mu.Lock()
-	s.sink.found = s.sink.found[:0]
+	s.sink.searches = append(s.sink.searches, q)
 	s.sink.mu.Unlock()
-	q := &search{in: in}
 	for _, c := range criteria {
 		q.cmds = append(q.cmds, s.client.UIDSearch(c, nil))
 	}
@@ -193,7 +251,7 @@ func (q *search) wait(s *session) ([]uint32, error) {
 	}
 	s.sink.mu.Lock()
 	defer s.sink.mu.Unlock()
-	uids := slices.Clone(s.sink.found)
+	uids := slices.Clone(q.found)
 	uids = slices.DeleteFunc(uids, func(u uint32) bool { return u < q.in.lo || u >= q.in.hi })
 	slices.Sort(uids)
 	return slices.Compact(uids), nil

@@ -21,8 +21,13 @@
 // nothing but \Recent.
 //
 // How it stays quick: LIST with STATUS tells in one round trip whether anything
-// changed; a folder is opened, searched and fetched in one flight; the FETCH of
-// the next page is under way while the caller works on this one.
+// changed; a folder is opened, searched and fetched in one flight, and so are all
+// folders with a few new mails together; the FETCH of the next page is under way
+// while the caller works on this one.
+//
+// A search for addresses is a walk over their header fields, with the server's
+// SEARCH as a hint of where to begin: no SEARCH finds all that the header walk
+// finds, and whether mail or candidate came first must not matter (see wanted).
 //
 // The library (go-imap) writes commands and understands their completion.
 // Answers pass package wire first, which hands FETCH rows and SEARCH results
@@ -127,6 +132,9 @@ type Provider struct {
 
 	// selects tells that EXAMINE cannot be trusted here; learnt, never unlearnt.
 	selects atomic.Bool
+	// deaf tells that the server's search for addresses is refused or takes for
+	// ever; the same.
+	deaf atomic.Bool
 
 	mu    sync.Mutex
 	pem   string // what roots was made of

@@ -56,21 +56,25 @@ func (s memServer) Renumber(t *testing.T) {
 }
 
 func TestConformanceOnTheMemoryServer(t *testing.T) {
-	providertest.Run(t, func(t *testing.T) providertest.Server {
-		user := imapmemserver.NewUser("rita", testutil.Password)
-		for name, attr := range map[string]goimap.MailboxAttr{"INBOX": "", "Sent": goimap.MailboxAttrSent, "Junk": goimap.MailboxAttrJunk} {
-			opts := &goimap.CreateOptions{}
-			if attr != "" {
-				opts.SpecialUse = []goimap.MailboxAttr{attr}
-			}
-			if err := user.Create(name, opts); err != nil {
-				t.Fatal(err)
-			}
+	providertest.Run(t, newMemServer)
+}
+
+func TestSpellingsOnTheMemoryServer(t *testing.T) { providertest.RunSpellings(t, newMemServer(t)) }
+
+func newMemServer(t *testing.T) providertest.Server {
+	user := imapmemserver.NewUser("rita", testutil.Password)
+	for name, attr := range map[string]goimap.MailboxAttr{"INBOX": "", "Sent": goimap.MailboxAttrSent, "Junk": goimap.MailboxAttrJunk} {
+		opts := &goimap.CreateOptions{}
+		if attr != "" {
+			opts.SpecialUse = []goimap.MailboxAttr{attr}
 		}
-		cfg := config(t, serveMemory(t, user))
-		cfg.PageSize = 3
-		return memServer{imap.New(cfg), user, map[string]time.Time{}}
-	})
+		if err := user.Create(name, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := config(t, serveMemory(t, user))
+	cfg.PageSize = 3
+	return memServer{imap.New(cfg), user, map[string]time.Time{}}
 }
 
 func serveMemory(t *testing.T, user *imapmemserver.User) string {

@@ -50,6 +50,9 @@ func (s *session) startPoll(cur providers.Cursor, w providers.Window) (*poll, er
 // page reads until a page is full.
 func (p *poll) page() (providers.Page, error) {
 	var page providers.Page
+	if err := p.skim(&page); err != nil {
+		return providers.Page{}, err
+	}
 	if err := p.s.fill(&page, p); err != nil {
 		return providers.Page{}, err
 	}

@@ -20,9 +20,9 @@ type reader struct {
 	validity uint32
 	messages uint32 // in the folder
 	spans    []span
+	in       span     // the current one
 	queue    []uint32 // found in the current span, not asked for yet
-	hi       uint32   // where the current span ends
-	since    time.Time
+	ahead    []uint32 // the same, and to be read before the queue
 	air      []*flight
 	rows     []listedRow // sampled arrivals of the current span
 
@@ -33,9 +33,10 @@ type reader struct {
 
 // chunk is what one flight brought.
 type chunk struct {
-	msgs []providers.Message
-	next uint32   // everything below is decided
-	lost []uint32 // listed, but not handed out
+	msgs  []providers.Message
+	next  uint32   // everything below is decided
+	lost  []uint32 // listed, but not handed out
+	asked uint32   // the last UID of a chunk that was read ahead of its turn; else 0
 }
 
 const (
@@ -70,45 +71,38 @@ func split(spans []span, width uint32) []span {
 	var out []span
 	for _, sp := range spans {
 		for sp.hi-sp.lo > width {
-			out = append(out, span{sp.lo, sp.lo + width, sp.since})
-			sp.lo += width
+			piece := sp
+			piece.hi = sp.lo + width
+			out = append(out, piece)
+			sp.lo = piece.hi
 		}
 		out = append(out, sp)
 	}
 	return out
 }
 
-// begin sends what can be sent before the folder is known to be open: the first
-// search, and with few new mails their FETCH, so that news cost one round trip.
+// begin sends what can be sent before the folder is known to be open.
 func (r *reader) begin() {
-	if len(r.spans) == 0 || r.s.noSearch {
-		return
-	}
-	sp := r.spans[0]
-	r.survey()
-	if n := sp.hi - sp.lo; sp.since.IsZero() && n <= uint32(r.s.p.cfg.PageSize) {
-		uids := make([]uint32, n)
-		for i := range uids {
-			uids[i] = sp.lo + uint32(i)
-		}
-		r.fly(uids, sp.hi)
+	if len(r.spans) > 0 && !r.s.noSearch {
+		r.survey()
 	}
 }
 
-// survey searches the next span. In a large folder, where looking for a window
+// survey searches the next span. With few new mails their FETCH goes with it, so
+// that news cost one round trip. In a large folder, where looking for a window
 // is dear, it asks first what exists and when some of it arrived.
 func (r *reader) survey() {
 	sp := r.spans[0]
 	r.spans = r.spans[1:]
-	r.hi, r.since = sp.hi, sp.since
-	switch {
-	case sp.since.IsZero():
-		r.searching = r.s.startSearch(sp, exists(sp))
-		return
-	case r.messages < largeFolder:
+	r.in = sp
+	if !sp.since.IsZero() && r.messages < largeFolder {
 		r.searchWindow(sp)
-	default:
+	} else {
 		r.searching = r.s.startSearch(sp, exists(sp))
+	}
+	if sp.isFew(r.s.p.cfg.PageSize) {
+		r.fly(sp.uids(), sp.hi)
+		return
 	}
 	r.sampling = r.s.startListing(sampleSet(sp))
 }
@@ -120,8 +114,8 @@ func (r *reader) searchWindow(sp span) {
 }
 
 func (r *reader) fly(uids []uint32, next uint32) {
-	fl := &flight{folder: r.f.name, prefix: r.prefix, uids: uids, next: next, since: r.since}
-	r.s.launch(fl, headerFields())
+	fl := &flight{folder: r.f.name, prefix: r.prefix, uids: uids, next: next, since: r.in.since, who: r.in.who}
+	r.s.launch(fl, fl.section())
 	r.air = append(r.air, fl)
 }
 
@@ -138,11 +132,11 @@ func (r *reader) abandon() {
 	for _, fl := range r.air {
 		_ = r.s.land(fl)
 	}
-	r.air, r.queue, r.spans = nil, nil, nil
+	r.air, r.queue, r.ahead, r.spans = nil, nil, nil, nil
 }
 
 // ready makes sure that a chunk is under way and returns how many mails it may
-// hold; 0 when everything is read.
+// hold, at least 1; 0 when everything is read.
 func (r *reader) ready() (int, error) {
 	for {
 		if err := r.plan(); err != nil {
@@ -150,17 +144,20 @@ func (r *reader) ready() (int, error) {
 		}
 		switch {
 		case r.searching != nil: // what it finds is planned next
-		case len(r.air) > 0 && r.air[0].size() == 0 && r.air[0].narrowed:
-			r.drop() // every mail of the range is gone
 		case len(r.air) > 0:
-			return r.air[0].size(), nil
-		case len(r.queue) > 0:
+			// Of a flight that left with its search the rows count, even if the search
+			// finds nothing: it may lie.
+			return max(1, r.air[0].size()), nil
+		case r.waiting():
 			r.launchNext()
 		case len(r.spans) == 0:
 			return 0, nil
 		}
 	}
 }
+
+// waiting tells whether mails are known that were not asked for yet.
+func (r *reader) waiting() bool { return len(r.ahead)+len(r.queue) > 0 }
 
 // plan finds the mails of the next span when the one before is used up.
 func (r *reader) plan() error {
@@ -169,7 +166,7 @@ func (r *reader) plan() error {
 		r.searching = nil
 		return r.found(q)
 	}
-	if len(r.air) > 0 || len(r.queue) > 0 || len(r.spans) == 0 {
+	if len(r.air) > 0 || r.waiting() || len(r.spans) == 0 {
 		return nil
 	}
 	if r.s.noSearch {
@@ -205,7 +202,7 @@ func (r *reader) found(q *search) error {
 		return nil
 	}
 	r.settleOn(uids)
-	return nil
+	return r.askAhead()
 }
 
 // settleOn makes uids what is read of the span. A flight that left before they
@@ -289,7 +286,7 @@ func (r *reader) planListing() error {
 	if err != nil {
 		return err
 	}
-	r.hi, r.since, r.queue = sp.hi, sp.since, uids
+	r.in, r.queue = sp, uids
 	return nil
 }
 
@@ -309,12 +306,16 @@ func (s *session) listSpan(sp span) ([]uint32, error) {
 	return slices.Compact(uids), nil
 }
 
-// launchNext asks for the next mails of the queue.
+// launchNext asks for the next mails: those to be read ahead, then the queue.
 func (r *reader) launchNext() {
+	if len(r.ahead) > 0 {
+		r.flyAhead()
+		return
+	}
 	n := min(len(r.queue), r.s.p.cfg.PageSize)
 	uids := r.queue[:n:n]
 	r.queue = r.queue[n:]
-	next := r.hi
+	next := r.in.hi
 	if len(r.queue) > 0 {
 		next = uids[n-1] + 1
 	}
@@ -326,7 +327,7 @@ func (r *reader) launchNext() {
 func (r *reader) take() (chunk, error) {
 	r.budget = rescueBudget
 	fl := r.air[0]
-	if len(r.air) == 1 && len(r.queue) > 0 {
+	if len(r.air) == 1 && r.waiting() {
 		r.launchNext()
 	}
 	err := r.s.land(fl)
@@ -335,11 +336,16 @@ func (r *reader) take() (chunk, error) {
 		return chunk{}, r.s.why("reading headers", err)
 	}
 	if err != nil {
-		clear(fl.rows) // rows of a failed FETCH do not count
+		fl.forget() // rows of a failed FETCH do not count
 	}
-	c := chunk{next: fl.next}
+	c := chunk{next: fl.next, asked: fl.asked}
 	var missing []uint32
 	c.msgs, missing = fl.sort()
+	if len(fl.named) > 0 {
+		if missing, err = r.readNamed(&c, fl.named, missing); err != nil {
+			return chunk{}, err
+		}
+	}
 	if len(missing) > 0 {
 		if err := r.rescueMissing(&c, missing); err != nil {
 			return chunk{}, err
@@ -350,6 +356,30 @@ func (r *reader) take() (chunk, error) {
 	}
 	err = r.mend(&c, fl.since)
 	return c, err
+}
+
+// takeWhole returns the news of a folder that was searched and fetched in one
+// flight, if they need no second look, for which the folder would have to be
+// open still.
+func (r *reader) takeWhole() (c chunk, whole bool, err error) {
+	uids, err := r.searching.wait(r.s)
+	r.searching = nil
+	fl := r.air[0]
+	r.air = nil
+	if errLand := r.s.land(fl); err == nil {
+		err = errLand
+	}
+	if err != nil {
+		if refusal(err) == nil || r.s.conn.Err() != nil {
+			return c, false, r.s.why("reading news", err)
+		}
+		return c, false, nil
+	}
+	fl.narrow, fl.narrowed = uids, true
+	var missing []uint32
+	c.next = fl.next
+	c.msgs, missing = fl.sort()
+	return c, len(missing) == 0 && !slices.ContainsFunc(c.msgs, isBare), nil
 }
 
 // mayRescue tells whether a failed FETCH is worth asking in pieces: the server
@@ -370,11 +400,13 @@ func (s *session) mayRescue(err error) bool {
 // sort parts the rows that came from the UIDs that should have come and did
 // not. A UID that search did not list and that has no row does not exist.
 func (fl *flight) sort() (msgs []providers.Message, missing []uint32) {
-	msgs = make([]providers.Message, 0, len(fl.rows))
+	if fl.who == nil {
+		msgs = make([]providers.Message, 0, len(fl.rows))
+	}
 	for i := range fl.rows {
-		if fl.rows[i].ok {
+		if fl.rows[i].ok && fl.who == nil {
 			msgs = append(msgs, fl.rows[i].msg)
-		} else if fl.expected(fl.uids[i]) {
+		} else if !fl.rows[i].ok && fl.expected(fl.uids[i]) {
 			missing = append(missing, fl.uids[i])
 		}
 	}

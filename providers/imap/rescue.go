@@ -126,7 +126,7 @@ const maxMended = 20
 func (r *reader) mend(c *chunk, since time.Time) error {
 	var bare []uint32
 	for _, m := range c.msgs {
-		if len(m.Header.From) == 0 && len(m.Header.Sender) == 0 && len(bare) < maxMended {
+		if isBare(m) && len(bare) < maxMended {
 			bare = append(bare, uidOf(m.Ref))
 		}
 	}
@@ -147,6 +147,9 @@ func (r *reader) mend(c *chunk, since time.Time) error {
 	}
 	return nil
 }
+
+// isBare tells that a mail's sender is missing.
+func isBare(m providers.Message) bool { return len(m.Header.From) == 0 && len(m.Header.Sender) == 0 }
 
 // inWindow: arrival or Date within, or neither known. A day of slack, as the
 // search has it.

@@ -3,7 +3,6 @@ package imap
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"mailsyncd/providers"
 )
@@ -11,10 +10,11 @@ import (
 // review is one run of Search: a walk over the old mail of the watched folders,
 // in a fixed order and with a cursor of its own.
 type review struct {
-	s     *session
-	since time.Time
-	at    providers.Cursor
-	cur   oldCursor
+	s   *session
+	q   providers.Query
+	who *wanted
+	at  providers.Cursor
+	cur oldCursor
 
 	jobs []*folder
 	f    *folder
@@ -22,7 +22,7 @@ type review struct {
 	stop uint32
 }
 
-func (s *session) startReview(since time.Time, cur providers.Cursor) (*review, error) {
+func (s *session) startReview(q providers.Query, cur providers.Cursor) (*review, error) {
 	c, err := decodeOld(cur)
 	if err != nil {
 		return nil, err
@@ -30,13 +30,18 @@ func (s *session) startReview(since time.Time, cur providers.Cursor) (*review, e
 	if err := s.listOnce(); err != nil {
 		return nil, err
 	}
-	w := &review{s: s, since: since, at: cur, cur: c}
+	w := &review{s: s, q: q, who: want(q.Addresses), at: cur, cur: c}
 	for _, f := range s.dir.watched {
 		if !(f.status.counted && f.status.messages == 0) && f.key() >= c.Key {
 			w.jobs = append(w.jobs, f)
 		}
 	}
 	return w, nil
+}
+
+// asks tells whether this is the walk of a query.
+func (w *review) asks(q providers.Query) bool {
+	return w.q.Since.Equal(q.Since) && slices.Equal(w.q.Addresses, q.Addresses)
 }
 
 // listOnce lists the folders unless this session has: mail that is newer than
@@ -77,19 +82,20 @@ func (w *review) next(*providers.Page) (*reader, error) {
 // want goes on in the folder of the cursor, and begins the others.
 func (w *review) want(validity, next uint32) []span {
 	w.stop = next
-	lo := uint32(1)
+	sp := span{lo: 1, hi: next, since: w.q.Since, who: w.who, ask: true}
 	if w.f.key() == w.cur.Key && validity == w.cur.Validity && validity != 0 {
-		lo = max(1, w.cur.Next)
+		sp.lo, sp.ask = max(1, w.cur.Next), false
 	}
-	if lo >= next {
+	if sp.lo >= next {
 		return nil
 	}
-	return []span{{lo: lo, hi: next, since: w.since}}
+	return []span{sp}
 }
 
 // took implements stepper.
 func (w *review) took(c chunk) error {
 	w.move(c.next)
+	w.cur.Asked = c.asked
 	return nil
 }
 

@@ -83,18 +83,17 @@ func (s *session) Next(ctx context.Context, cur providers.Cursor, w providers.Wi
 	return page, err
 }
 
-// Search returns the page after cur of a walk over old mail. It reads every
-// header since q.Since and leaves the choice to the caller: from some twenty
-// addresses on that is quicker than the server's search, and it is always right.
+// Search returns the page after cur of a walk over old mail: of every mail since
+// q.Since, or of those that may name one of q.Addresses. See wanted.
 func (s *session) Search(ctx context.Context, q providers.Query, cur providers.Cursor) (providers.Page, error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return providers.Page{}, err
 	}
 	defer leave()
-	if s.old == nil || s.old.at != cur || !s.old.since.Equal(q.Since) {
+	if s.old == nil || s.old.at != cur || !s.old.asks(q) {
 		s.settle()
-		if s.old, err = s.startReview(q.Since, cur); err != nil {
+		if s.old, err = s.startReview(q, cur); err != nil {
 			return providers.Page{}, err
 		}
 	}
@@ -138,9 +137,13 @@ type stepper interface {
 	done() error
 }
 
+// pageChunks bounds how many full chunks are read for one page, where few of
+// their mails go onto it: the position must not stand still for long.
+const pageChunks = 10
+
 // fill collects chunks until the page is full or the walk ends.
 func (s *session) fill(page *providers.Page, w stepper) error {
-	for {
+	for read := 0; ; {
 		r, err := w.next(page)
 		if err != nil || r == nil {
 			return err
@@ -155,10 +158,12 @@ func (s *session) fill(page *providers.Page, w stepper) error {
 			}
 			continue
 		}
-		if len(page.Messages) > 0 && len(page.Messages)+n > s.p.cfg.PageSize {
+		full := len(page.Messages) > 0 && len(page.Messages)+n > s.p.cfg.PageSize
+		if full || read > 0 && read+n > pageChunks*s.p.cfg.PageSize {
 			page.More = true
 			return nil
 		}
+		read += n
 		c, err := r.take()
 		if err != nil {
 			return err
@@ -196,9 +201,8 @@ func (s *session) open(f *folder, want func(validity, next uint32) []span) (*rea
 
 func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*reader, error) {
 	selects := s.p.selects.Load()
-	s.selected = true
 	uncork := s.conn.Cork()
-	cmd := s.client.Select(f.name, &imap.SelectOptions{ReadOnly: !selects})
+	cmd := s.startOpen(f, selects)
 	st := f.status
 	var r *reader
 	if st.validity != 0 && st.next != 0 {
@@ -218,6 +222,12 @@ func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*
 		return nil, s.openError(err)
 	}
 	return s.reopen(f, data, selects, want)
+}
+
+func (s *session) startOpen(f *folder, selects bool) *imapclient.SelectCommand {
+	s.selected = true
+	s.sink.open()
+	return s.client.Select(f.name, &imap.SelectOptions{ReadOnly: !selects})
 }
 
 // confirms tells whether opening a folder said what its STATUS had said. A

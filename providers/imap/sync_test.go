@@ -285,6 +285,27 @@ func TestSearchThatCannotBeTrusted(t *testing.T) {
 	}
 }
 
+func TestSearchThatLiesToASessionWithNewsOnly(t *testing.T) {
+	for _, news := range []int{1, 5} { // as many as fit into one FETCH, and more
+		s := newScript(t)
+		s.put(1, 2, 3)
+		cfg := config(t, s.addr)
+		cfg.PageSize = 2
+		mb := open(t, cfg)
+		_, cur := drain(t, mb, start(t, mb))
+		_ = mb.Close()
+		s.hook("UID SEARCH", func(say func(string, ...any), tag, _ string) bool {
+			say("* SEARCH")
+			say("%s OK done", tag)
+			return true
+		})
+		s.put(many(3 + news)...)
+		if got, _ := drain(t, open(t, cfg), cur); len(got) != news {
+			t.Errorf("of %d new mails came %v", news, got)
+		}
+	}
+}
+
 func TestExamineThatCannotBeTrusted(t *testing.T) {
 	s := newScript(t)
 	s.put(1, 2, 3)

@@ -44,9 +44,11 @@ func (c *Conn) tagged(dst, line []byte) []byte {
 	default:
 		return dst
 	}
-	if _, ok := c.answered(string(tag)); !ok {
+	verb, ok := c.answered(string(tag))
+	if !ok {
 		return dst
 	}
+	c.opt.Sink.Ended(verb)
 	return appendStatus(append(dst, tag...), typ, rest)
 }
 
@@ -124,7 +126,8 @@ func (c *Conn) untaggedBad(dst, rest []byte) []byte {
 	if tag == "" {
 		return dst
 	}
-	c.answered(tag)
+	verb, _ := c.answered(tag)
+	c.opt.Sink.Ended(verb)
 	return appendStatus(append(dst, tag...), []byte("BAD"), rest)
 }
 

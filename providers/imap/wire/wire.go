@@ -60,6 +60,9 @@ type Sink interface {
 	// Found takes the UIDs of one SEARCH response, in the order of the server.
 	// The slice is valid only during the call.
 	Found(uids []uint32)
+	// Ended tells that the oldest command with this verb ("UID SEARCH") has its
+	// answer: what comes from here on belongs to the commands after it.
+	Ended(verb string)
 }
 
 // Timeouts bounds every wait. A zero field means no bound and is meant for

@@ -47,6 +47,8 @@ func (s *tape) Row(r wire.Row) {
 
 func (s *tape) Found(uids []uint32) { s.found = append(s.found, uids...) }
 
+func (s *tape) Ended(string) {}
+
 // canned is a connection whose server says one thing and ends.
 type canned struct {
 	io.Reader
