@@ -1,20 +1,17 @@
 package imap_test
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"mailsyncd/internal/testutil"
 	"mailsyncd/message"
+	"mailsyncd/providers"
 	"mailsyncd/providers/imap"
 )
 
@@ -27,50 +24,28 @@ func benchMessages(b *testing.B) int {
 	return n
 }
 
-func fill(b *testing.B, d *testutil.Dovecot, n int) {
+func median(xs []float64) float64 {
+	slices.Sort(xs)
+	return xs[len(xs)/2]
+}
+
+// fill puts n mails into an INBOX, which arrived over a time until now. Every
+// 500th is from ann.
+func fill(b *testing.B, d *testutil.Dovecot, user string, n int, over time.Duration) {
 	b.Helper()
 	pad := "Received: from mx.example.net (mx.example.net [192.0.2.7]) by mail.example.com; Mon, 02 Nov 2026 10:00:00 +0100\r\n" +
 		"X-Spam-Status: No, score=-2.1\r\nDKIM-Signature: v=1; a=rsa-sha256; b=" + strings.Repeat("Zm9v", 150) + "\r\n"
 	body := strings.Repeat("The body that nobody reads.\r\n", 100)
 	for i := range n {
 		m := strings.Replace(mail(fmt.Sprintf("%d.bench@mail.example.net", i), "References: <a@x> <b@x>\r\n", pad), "The body that nobody reads.\r\n", body, 1)
-		d.Deliver("rita", "INBOX", m, time.Now().Add(-time.Minute))
+		if i%500 == 250 {
+			m = strings.Replace(m, "nora@example.net", "ann@example.net", 1)
+		}
+		d.Deliver(user, "INBOX", m, time.Now().Add(-time.Minute-over*time.Duration(n-i)/time.Duration(n)))
 	}
 }
 
-// floor is the least that reading all headers can cost: a socket, everything
-// pipelined, the answers thrown away.
-func floor(b *testing.B, addr string, n int) time.Duration {
-	b.Helper()
-	begun := time.Now()
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
-	fields := strings.Join(message.FieldNames[:], " ")
-	var cmds bytes.Buffer
-	fmt.Fprintf(&cmds, "a LOGIN rita %s\r\nb EXAMINE INBOX\r\n", testutil.Password)
-	for lo := 1; lo <= n; lo += 500 {
-		fmt.Fprintf(&cmds, "c UID FETCH %d:%d (UID INTERNALDATE BODY.PEEK[HEADER.FIELDS (%s)])\r\n", lo, lo+499, fields)
-	}
-	fmt.Fprint(&cmds, "z NOOP\r\n")
-	if _, err := c.Write(cmds.Bytes()); err != nil {
-		b.Fatal(err)
-	}
-	br := bufio.NewReaderSize(c, 64<<10)
-	for {
-		line, err := br.ReadSlice('\n')
-		if err != nil && err != bufio.ErrBufferFull {
-			b.Fatal(err)
-		}
-		if bytes.HasPrefix(line, []byte("z OK")) {
-			return time.Since(begun)
-		}
-	}
-}
-
-// firstSync is the same with all that the provider does.
+// firstSync is what FetchFloor does, with all that the provider does.
 func firstSync(b *testing.B, cfg imap.Config, want int) time.Duration {
 	b.Helper()
 	begun := time.Now()
@@ -96,14 +71,6 @@ func firstSync(b *testing.B, cfg imap.Config, want int) time.Duration {
 	return time.Since(begun)
 }
 
-func cpu() time.Duration {
-	var ru syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
-		return 0
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
-}
-
 // BenchmarkFirstSync reports wall time as a ratio to the floor in the same
 // round, and the process's own CPU for a header.
 func BenchmarkFirstSync(b *testing.B) {
@@ -111,9 +78,13 @@ func BenchmarkFirstSync(b *testing.B) {
 	for _, kind := range []string{"cold", "warm"} {
 		b.Run(kind, func(b *testing.B) {
 			d := testutil.StartDovecot(b, testutil.DovecotOptions{})
-			fill(b, d, n)
+			fill(b, d, "rita", n, 0)
 			cfg := config(b, d.Plain)
-			floor(b, d.Plain, n)
+			floor := func() time.Duration {
+				took, _ := testutil.FetchFloor(b, d.Plain, "rita", n, message.FieldNames[:])
+				return took
+			}
+			floor()
 			forget := func() {
 				if kind == "cold" {
 					d.Stop()
@@ -125,15 +96,14 @@ func BenchmarkFirstSync(b *testing.B) {
 			var own time.Duration
 			for b.Loop() {
 				forget()
-				least := floor(b, d.Plain, n)
+				least := floor()
 				forget()
-				before := cpu()
+				before := testutil.CPU(b)
 				ours := firstSync(b, cfg, n)
-				own += cpu() - before
+				own += testutil.CPU(b) - before
 				ratios = append(ratios, float64(ours)/float64(least))
 			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], "x-floor")
+			b.ReportMetric(median(ratios), "x-floor")
 			b.ReportMetric(float64(own.Microseconds())/float64(len(ratios)*n), "own-µs/header")
 		})
 	}
@@ -149,7 +119,7 @@ func BenchmarkUnchangedPoll(b *testing.B) {
 	p := imap.New(cfg)
 	mb := open(b, cfg)
 	_, cur := drain(b, mb, start(b, mb))
-	before := cpu()
+	before := testutil.CPU(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		mb, err := p.Open(b.Context())
@@ -162,5 +132,98 @@ func BenchmarkUnchangedPoll(b *testing.B) {
 		}
 		_ = mb.Close()
 	}
-	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "own-µs/poll")
+	b.ReportMetric(float64((testutil.CPU(b)-before).Microseconds())/float64(b.N), "own-µs/poll")
+}
+
+// BenchmarkResync searches a year for one candidate: over TCP, warm, in a mailbox
+// of MAILSYNCD_BENCH_MESSAGES. x-floor is the ratio to a raw client that reads
+// the same fields of every mail, x-walk that to one that reads all fields. Goal:
+// 1.5. first-share is when the first hit came, as a share of the whole.
+func BenchmarkResync(b *testing.B) {
+	n := benchMessages(b)
+	d := testutil.StartDovecot(b, testutil.DovecotOptions{})
+	fill(b, d, "rita", n, 360*24*time.Hour)
+	p := imap.New(config(b, d.Plain))
+	q := providers.Query{Since: time.Now().AddDate(-1, 0, 0), Addresses: []string{"ann@example.net"}}
+	fields := []string{"FROM", "SENDER", "REPLY-TO", "TO", "CC", "BCC"}
+	testutil.FetchFloor(b, d.Plain, "rita", n, message.FieldNames[:])
+	var floors, walks, firsts []float64
+	for b.Loop() {
+		floor, _ := testutil.FetchFloor(b, d.Plain, "rita", n, fields)
+		all, _ := testutil.FetchFloor(b, d.Plain, "rita", n, message.FieldNames[:])
+		ours, first := searched(b, p, q, n/500)
+		floors = append(floors, ours.Seconds()/floor.Seconds())
+		walks = append(walks, ours.Seconds()/all.Seconds())
+		firsts = append(firsts, first.Seconds()/ours.Seconds())
+	}
+	b.ReportMetric(median(floors), "x-floor")
+	b.ReportMetric(median(walks), "x-walk")
+	b.ReportMetric(median(firsts), "first-share")
+}
+
+// searched runs one search from login to end; it must find want mails.
+func searched(b *testing.B, p *imap.Provider, q providers.Query, want int) (took, first time.Duration) {
+	b.Helper()
+	begun := time.Now()
+	mb, err := p.Open(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer mb.Close()
+	got, cur := 0, providers.Cursor("")
+	for {
+		page, err := mb.Search(b.Context(), q, cur)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if got == 0 && len(page.Messages) > 0 {
+			first = time.Since(begun)
+		}
+		got += len(page.Messages)
+		if cur = page.Next; !page.More {
+			break
+		}
+	}
+	if got != want {
+		b.Fatalf("found %d, want %d", got, want)
+	}
+	return time.Since(begun), first
+}
+
+// BenchmarkLookBack searches the window of many mailboxes of 500 mails for 50
+// addresses. x-walk is the ratio to the walk over every header of the window.
+// Goal: 1.2. MAILSYNCD_BENCH_MAILBOXES sets how many mailboxes.
+func BenchmarkLookBack(b *testing.B) {
+	boxes, err := strconv.Atoi(os.Getenv("MAILSYNCD_BENCH_MAILBOXES"))
+	if err != nil {
+		boxes = 10
+	}
+	const mails = 500
+	d := testutil.StartDovecot(b, testutil.DovecotOptions{})
+	var ps []*imap.Provider
+	for i := range boxes {
+		cfg := config(b, d.Plain)
+		cfg.Username = fmt.Sprintf("u%03d", i)
+		d.MakeFolder(cfg.Username, "INBOX")
+		fill(b, d, cfg.Username, mails, 13*24*time.Hour)
+		ps = append(ps, imap.New(cfg))
+	}
+	addresses := []string{"ann@example.net"}
+	for i := range 49 {
+		addresses = append(addresses, fmt.Sprintf("candidate%d@example.org", i))
+	}
+	all := func(want int, addresses ...string) (took time.Duration) {
+		for _, p := range ps {
+			one, _ := searched(b, p, providers.Query{Since: window().Since, Addresses: addresses}, want)
+			took += one
+		}
+		return took
+	}
+	all(mails)
+	var ratios []float64
+	for b.Loop() {
+		walk := all(mails)
+		ratios = append(ratios, all(1, addresses...).Seconds()/walk.Seconds())
+	}
+	b.ReportMetric(median(ratios), "x-walk")
 }

@@ -106,6 +106,9 @@ type Config struct {
 	// PageSize is the largest number of messages of a page and of UIDs of a
 	// FETCH; 0 means 500.
 	PageSize int
+	// Patience is how long the rest of a search for addresses may take before the
+	// server is asked where to begin; 0 means 10 s.
+	Patience time.Duration
 	// Dial opens the TCP connection; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger gets what an operator should know, once per change. Nil: nothing.
@@ -182,6 +185,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.Limits == (wire.Limits{}) {
 		cfg.Limits = wire.DefaultLimits()
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = 10 * time.Second
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

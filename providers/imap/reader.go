@@ -23,7 +23,9 @@ type reader struct {
 	in       span     // the current one
 	queue    []uint32 // found in the current span, not asked for yet
 	ahead    []uint32 // the same, and to be read before the queue
+	at       uint32   // everything below was asked for, the mails ahead aside
 	air      []*flight
+	pace     pace
 	rows     []listedRow // sampled arrivals of the current span
 
 	searching *search                     // under way
@@ -115,6 +117,7 @@ func (r *reader) searchWindow(sp span) {
 
 func (r *reader) fly(uids []uint32, next uint32) {
 	fl := &flight{folder: r.f.name, prefix: r.prefix, uids: uids, next: next, since: r.in.since, who: r.in.who}
+	r.at = next
 	r.s.launch(fl, fl.section())
 	r.air = append(r.air, fl)
 }
@@ -202,7 +205,7 @@ func (r *reader) found(q *search) error {
 		return nil
 	}
 	r.settleOn(uids)
-	return r.askAhead()
+	return nil
 }
 
 // settleOn makes uids what is read of the span. A flight that left before they
@@ -354,8 +357,10 @@ func (r *reader) take() (chunk, error) {
 	if len(c.msgs) == 0 && len(c.lost) > hopeless {
 		return chunk{}, classed(providers.ClassServer, "the server lists %d mails of one folder and hands out none of them; have the folder repaired on the server", len(c.lost))
 	}
-	err = r.mend(&c, fl.since)
-	return c, err
+	if err := r.mend(&c, fl.since); err != nil {
+		return chunk{}, err
+	}
+	return c, r.askAhead(fl)
 }
 
 // takeWhole returns the news of a folder that was searched and fetched in one

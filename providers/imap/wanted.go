@@ -3,6 +3,7 @@ package imap
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -23,10 +24,11 @@ import (
 // mail: but of its address fields only, which is a good third of the bytes. Of
 // those that name somebody the header is then read whole.
 //
-// In a long walk the server is asked all the same, for the sake of who waits for
-// the answer: what it finds is read first, and the walk leaves that out. Nothing
-// rests on this. A server that lies, refuses or takes for ever costs one
-// command.
+// In a walk that turns out to take long the server is asked all the same, for
+// the sake of who waits for the answer: what it finds is read first, and the walk
+// leaves that out. Nothing rests on this. A server that lies, refuses or takes
+// for ever costs one command. Where the walk is quick a search is no gain: a warm
+// Dovecot hands out the fields of a mail faster than it looks into them.
 type wanted struct {
 	keys  map[string]bool // folded
 	texts []string        // what a server may be asked for
@@ -112,14 +114,41 @@ func isSearchable(key string) bool {
 	return domain != "gmail.com" && !strings.Contains(domain, "xn--") && !strings.ContainsFunc(key, odd)
 }
 
-// askAhead asks the server which mails of a long walk name somebody; they are
-// taken out of the queue and read first.
-func (r *reader) askAhead() error {
+// pace measures a walk for addresses, to tell how long the rest of it will take.
+type pace struct {
+	begun  time.Time // when the first chunk was there
+	chunks int       // since then
+}
+
+// paceChunks is how many chunks say how long the others will take. The one before
+// them does not count: a server opens its caches with it.
+const paceChunks = 2
+
+// rest estimates what n more chunks take; 0 as long as it cannot tell.
+func (p *pace) rest(now time.Time, n int) time.Duration {
+	if p.begun.IsZero() {
+		p.begun = now
+		return 0
+	}
+	if p.chunks++; p.chunks < paceChunks {
+		return 0
+	}
+	return now.Sub(p.begun) / time.Duration(p.chunks) * time.Duration(n)
+}
+
+// askAhead asks the server, once a folder, which mails of a walk name somebody,
+// when the rest of it would try the caller's patience; they are taken out of the
+// queue and read first. landed is the flight that came in.
+func (r *reader) askAhead(landed *flight) error {
 	who := r.in.who
-	if who == nil || !r.in.ask || len(r.queue) < largeFolder || r.s.p.deaf.Load() ||
-		len(who.texts) == 0 || len(who.keys) > maxAsked {
+	if landed.who == nil || !r.in.ask || r.s.p.deaf.Load() || len(who.texts) == 0 || len(who.keys) > maxAsked {
 		return nil
 	}
+	size := r.s.p.cfg.PageSize
+	if r.pace.rest(time.Now(), (len(r.queue)+size-1)/size) <= r.s.p.cfg.Patience {
+		return nil
+	}
+	r.in.ask = false
 	uids, err := r.s.whoNames(r.in, who.texts)
 	if err != nil {
 		return err
@@ -136,7 +165,7 @@ func (r *reader) askAhead() error {
 func (r *reader) flyAhead() {
 	n := min(len(r.ahead), r.s.p.cfg.PageSize)
 	fl := &flight{
-		folder: r.f.name, prefix: r.prefix, uids: r.ahead[:n:n], next: r.in.lo,
+		folder: r.f.name, prefix: r.prefix, uids: r.ahead[:n:n], next: r.at,
 		since: r.in.since, asked: r.ahead[n-1],
 	}
 	r.ahead = r.ahead[n:]

@@ -94,20 +94,26 @@ func TestSearchMovesOnWhereItFindsNobody(t *testing.T) {
 	}
 }
 
-// long is a mailbox in which ann wrote the 3rd, the 1200th and the newest mail,
-// the 5th in a way that no server finds, and an unlikely namesake the 9th.
+// long is a mailbox in which ann wrote the 1203rd, the 1400th and the newest mail,
+// the 1205th in a way that no server finds, and an unlikely namesake the 1209th.
 func long(t *testing.T) *script {
 	s := newScript(t)
 	s.put(many(2_500)...)
 	s.set(func(s *script) {
 		for uid, sender := range map[uint32]string{
-			3: "ann@example.net", 1200: "Ann <Ann@Example.NET>", 2500: "ann@example.net",
-			5: "ann (at home) @ example.net", 9: "joann@example.net",
+			1203: "ann@example.net", 1400: "Ann <Ann@Example.NET>", 2500: "ann@example.net",
+			1205: "ann (at home) @ example.net", 1209: "joann@example.net",
 		} {
 			s.mails[uid] = from(sender, fmt.Sprintf("%d@x", uid))
 		}
 	})
 	return s
+}
+
+// impatient asks a server after a few hundred mails.
+func impatient(cfg imap.Config) imap.Config {
+	cfg.PageSize, cfg.Patience = 100, 1
+	return cfg
 }
 
 // addressSearch is a hook for UID SEARCH that answers what asks for addresses.
@@ -122,9 +128,21 @@ func addressSearch(asked *[]string, answer func(say func(string, ...any), tag, a
 	}
 }
 
+func TestQuickSearchDoesNotAskTheServer(t *testing.T) {
+	s := long(t)
+	var asked []string
+	s.hook("UID SEARCH", addressSearch(&asked, func(say func(string, ...any), tag, _ string) { say("%s OK done", tag) }))
+	cfg := config(t, s.addr)
+	cfg.Patience = time.Hour
+	got := walk(t, open(t, cfg), providers.Query{Since: year(), Addresses: []string{"ann@example.net"}})
+	if want := []string{"1203@x", "1205@x", "1400@x", "2500@x"}; !slices.Equal(got, want) || len(asked) != 0 {
+		t.Errorf("got %v and asked %d times, want %v and never", got, len(asked), want)
+	}
+}
+
 func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 	finds := func(say func(string, ...any), tag, _ string) {
-		say("* SEARCH 3 9 1200 2500 99999")
+		say("* SEARCH 1203 1209 1400 2500 99999")
 		say("%s OK done", tag)
 	}
 	tests := []struct {
@@ -133,7 +151,7 @@ func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 		ahead  []string // what comes before the walk
 		asked  int      // commands in two walks
 	}{
-		{"a server that finds what is plain to see", finds, []string{"3@x", "9@x", "1200@x", "2500@x"}, 2},
+		{"a server that finds what is plain to see", finds, []string{"1203@x", "1209@x", "1400@x", "2500@x"}, 2},
 		{"a server that finds nothing", func(say func(string, ...any), tag, _ string) {
 			say("* SEARCH")
 			say("%s OK done", tag)
@@ -144,7 +162,7 @@ func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 				return
 			}
 			finds(say, tag, args)
-		}, []string{"3@x", "9@x", "1200@x", "2500@x"}, 8},
+		}, []string{"1203@x", "1209@x", "1400@x", "2500@x"}, 8},
 		{"a server that refuses everything is not asked again", func(say func(string, ...any), tag, _ string) {
 			say("%s NO not today", tag)
 		}, nil, 4},
@@ -154,7 +172,7 @@ func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 			s := long(t)
 			var asked []string
 			s.hook("UID SEARCH", addressSearch(&asked, tt.answer))
-			p := imap.New(config(t, s.addr))
+			p := imap.New(impatient(config(t, s.addr)))
 			for range 2 {
 				mb, err := p.Open(t.Context())
 				if err != nil {
@@ -165,7 +183,7 @@ func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 				if len(got) < len(tt.ahead) || !slices.Equal(got[:len(tt.ahead)], tt.ahead) {
 					t.Errorf("%v came first, want %v", got, tt.ahead)
 				}
-				for _, id := range []string{"3@x", "5@x", "1200@x", "2500@x"} {
+				for _, id := range []string{"1203@x", "1205@x", "1400@x", "2500@x"} {
 					if n := count(got, id); n != 1 {
 						t.Errorf("%s came %d times", id, n)
 					}
@@ -187,11 +205,11 @@ func count(list []string, x string) (n int) {
 	return n
 }
 
-func TestSearchThatNeverAnswersIsNotAskedAgain(t *testing.T) {
+func TestServerThatNeverAnswersASearchIsNotAskedAgain(t *testing.T) {
 	s := long(t)
 	var asked []string
 	s.hook("UID SEARCH", addressSearch(&asked, func(func(string, ...any), string, string) {}))
-	p := imap.New(quick(config(t, s.addr)))
+	p := imap.New(impatient(quick(config(t, s.addr))))
 	q := providers.Query{Since: year(), Addresses: []string{"ann@example.net"}}
 	mb, err := p.Open(t.Context())
 	if err != nil {
@@ -205,7 +223,7 @@ func TestSearchThatNeverAnswersIsNotAskedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mb.Close()
-	if got := walk(t, mb, q); count(got, "1200@x") != 1 || len(asked) != 1 {
+	if got := walk(t, mb, q); count(got, "1400@x") != 1 || len(asked) != 1 {
 		t.Errorf("the next session found %v and asked %d times", got, len(asked)-1)
 	}
 }
@@ -214,11 +232,10 @@ func TestSearchResumesFromAnyPage(t *testing.T) {
 	s := long(t)
 	var asked []string
 	s.hook("UID SEARCH", addressSearch(&asked, func(say func(string, ...any), tag, _ string) {
-		say("* SEARCH %s", strings.Trim(fmt.Sprint(many(150)), "[]")) // two pages of namesakes, with ann's first mails
+		say("* SEARCH %s", strings.Trim(fmt.Sprint(many(1_250)[1_000:]), "[]")) // three pages of namesakes with ann among them
 		say("%s OK done", tag)
 	}))
-	cfg := config(t, s.addr)
-	cfg.PageSize = 100
+	cfg := impatient(config(t, s.addr))
 	q := providers.Query{Since: year(), Addresses: []string{"ann@example.net"}}
 	mb := open(t, cfg)
 	var cursors []providers.Cursor
@@ -241,7 +258,7 @@ func TestSearchResumesFromAnyPage(t *testing.T) {
 		for name, other := range map[string]providers.Mailbox{"the same": mb, "another": open(t, cfg)} {
 			rest, _ := walkFrom(t, other, q, cur)
 			all := append(slices.Clone(before[i]), rest...)
-			for _, id := range []string{"3@x", "5@x", "1200@x", "2500@x"} {
+			for _, id := range []string{"1203@x", "1205@x", "1400@x", "2500@x"} {
 				if !slices.Contains(all, id) {
 					t.Errorf("%s session, from page %d: %s is missing", name, i+1, id)
 				}
@@ -275,7 +292,7 @@ func TestSearchCommands(t *testing.T) {
 			s := long(t)
 			var asked []string
 			s.hook("UID SEARCH", addressSearch(&asked, func(say func(string, ...any), tag, _ string) { say("%s OK done", tag) }))
-			walk(t, open(t, config(t, s.addr)), providers.Query{Since: year(), Addresses: tt.addresses})
+			walk(t, open(t, impatient(config(t, s.addr))), providers.Query{Since: year(), Addresses: tt.addresses})
 			if len(asked) != tt.commands {
 				t.Errorf("%d commands, want %d", len(asked), tt.commands)
 			}
