@@ -348,6 +348,15 @@ func TestParseClient(t *testing.T) {
 	}
 }
 
+func TestModesExplainThemselves(t *testing.T) {
+	for _, m := range []gmail.Mode{gmail.ModeMetadata, gmail.ModeSearch} {
+		short := m.Scope()[strings.LastIndex(m.Scope(), "/")+1:]
+		if text := m.Explain(); !strings.HasPrefix(text, string(m)+" ("+short+")") {
+			t.Errorf("%s explains itself as %q", m, text)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := gmail.Config{Address: rita, Credential: gmail.User(gmail.UserConfig{})}
 	if err := good.Validate(); err != nil {

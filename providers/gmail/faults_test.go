@@ -111,6 +111,9 @@ func TestExpiredPageTokensBeginTheListingAgain(t *testing.T) {
 			all.take(page)
 			w.Advance(time.Hour)
 			rest := drain(t, open(t, w.cfg), page.Next)
+			if rest.reset != "" {
+				t.Errorf("a page token that ended became a lost position: %q", rest.reset)
+			}
 			got := append(all.ids, rest.ids...)
 			slices.Sort(got)
 			same(t, "everything", slices.Compact(got), ids)
@@ -452,6 +455,43 @@ func TestFailureInAPageKeepsWhatWasRead(t *testing.T) {
 			t.Errorf("mail %s was paid %d times", id, n)
 		}
 	}
+}
+
+// The same in a walk, which reads in several batches: the refusal comes exactly
+// between two of them.
+func TestFailureBetweenBatchesKeepsWhatWasRead(t *testing.T) {
+	w := newWorld(t, gmailtest.Options{}, gmail.ModeMetadata)
+	ids := numbered(60, "n")
+	w.deliver(ids...)
+	mb := open(t, w.cfg)
+	cur := start(t, mb)
+	w.SetFault(func(r gmailtest.Request) gmailtest.Fault {
+		if r.Call == "get" && r.N > 25 {
+			return gmailtest.Fault{Status: 503, Reason: "rateLimitExceeded"}
+		}
+		return gmailtest.Fault{}
+	})
+	page, err := mb.Next(t.Context(), cur, window())
+	if err != nil || !page.More || len(page.Messages) != 25 {
+		t.Fatalf("the page before the refusal: %d mails, more %v, %v", len(page.Messages), page.More, err)
+	}
+	w.SetFault(nil)
+	var r run
+	r.take(page)
+	same(t, "everything", append(r.ids, drain(t, mb, page.Next).ids...), ids)
+}
+
+// A session that is in the middle of a walk is asked from another cursor.
+func TestAnotherCursorInTheSameSession(t *testing.T) {
+	w, cur := settled(t, gmailtest.Options{}, gmail.ModeMetadata)
+	ids := numbered(10, "n")
+	w.deliver(ids...)
+	w.cfg.PageSize = 4
+	mb := open(t, w.cfg)
+	if page, err := mb.Next(t.Context(), start(t, mb), window()); err != nil || !page.More {
+		t.Fatalf("a page of a walk: more %v, %v", page.More, err)
+	}
+	same(t, "the news since the other cursor", drain(t, mb, cur).ids, ids)
 }
 
 // inFlight counts the reads that are under way at the same time.

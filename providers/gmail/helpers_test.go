@@ -123,8 +123,9 @@ func mail(id string, extra ...string) string {
 func (w *world) deliver(ids ...string) []string {
 	var out []string
 	for _, id := range ids {
-		m := gmailtest.ParseMail(mail(id))
-		m.Arrival = w.Now().Add(-time.Minute)
+		arrival := w.Now().Add(-time.Minute)
+		m := gmailtest.ParseMail(strings.Replace(mail(id), "Date: ", "Date: "+arrival.Format(time.RFC1123Z)+"\r\nX-Date: ", 1))
+		m.Arrival = arrival
 		out = append(out, w.account.Deliver(m))
 	}
 	return out

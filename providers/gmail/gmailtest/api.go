@@ -238,7 +238,7 @@ func (s *Server) readToken(c *call, of string) (string, *apiError) {
 	var t pageToken
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	age := func() time.Duration { return s.now().Sub(time.Unix(0, t.Given)) }
-	if err != nil || json.Unmarshal(b, &t) != nil || t.Of != of ||
+	if err != nil || json.Unmarshal(b, &t) != nil || t.Of != of && !s.opts.LooseTokens ||
 		s.opts.PageTokenLifetime > 0 && age() > s.opts.PageTokenLifetime {
 		return "", badRequest("Invalid pageToken")
 	}

@@ -58,6 +58,9 @@ type Options struct {
 	MaxPage int
 	// PageTokenLifetime is how long page tokens hold; 0: for ever.
 	PageTokenLifetime time.Duration
+	// LooseTokens takes a page token also with another query than it was given
+	// for, and goes on at its place as if nothing were wrong.
+	LooseTokens bool
 	// TokenLifetime is how long access tokens hold; 0: 1 hour.
 	TokenLifetime time.Duration
 	// Rotate gives a new refresh token at every refresh and ends the old one.
