@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -354,32 +355,70 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// sessions counts the TLS sessions that were offered for resumption.
-type sessions struct {
-	tls.ClientSessionCache
-	hits int
+// tlsFront stands before a plain server and tells of every connection whether
+// its TLS session was resumed.
+func tlsFront(t *testing.T, upstream string) (addr, caFile string, resumed chan bool) {
+	t.Helper()
+	cert, key := testutil.NewCert(t, time.Now().Add(time.Hour), "localhost")
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed = make(chan bool, 10)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { pass(t, c.(*tls.Conn), upstream, resumed) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	return l.Addr().String(), caFile, resumed
 }
 
-func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) {
-	st, ok := s.ClientSessionCache.Get(key)
-	if ok {
-		s.hits++
+// pass passes everything until one side ends.
+func pass(t *testing.T, client *tls.Conn, upstream string, resumed chan bool) {
+	defer client.Close()
+	if err := client.Handshake(); err != nil {
+		t.Error(err)
+		return
 	}
-	return st, ok
+	resumed <- client.ConnectionState().DidResume
+	server, err := net.Dial("tcp", upstream)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
+	both.Go(func() { _, _ = io.Copy(client, server); _ = client.Close() })
+	both.Wait()
 }
 
 func TestTLSSessionsAreResumed(t *testing.T) {
-	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
-	cfg := config(t, d.TLS)
-	cache := &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(4)}
-	cfg.TLS, cfg.CAFile, cfg.Sessions = imap.TLSImplicit, d.CAFile, cache
-	for range 3 {
+	s := newScript(t)
+	addr, caFile, resumed := tlsFront(t, s.addr)
+	cfg := config(t, addr)
+	cfg.TLS, cfg.CAFile, cfg.Sessions = imap.TLSImplicit, caFile, tls.NewLRUClientSessionCache(4)
+	for i, user := range []string{"rita", "rita", "bob"} { // mailboxes of one host share them
+		cfg.Username = user
 		mb := open(t, cfg)
 		drain(t, mb, start(t, mb))
 		_ = mb.Close()
-	}
-	if cache.hits != 2 {
-		t.Errorf("%d of 2 later sessions were resumed", cache.hits)
+		if got := <-resumed; got != (i > 0) {
+			t.Errorf("connection %d: resumed %v", i+1, got)
+		}
 	}
 }
 
