@@ -135,8 +135,8 @@ type Provider struct {
 
 	// selects tells that EXAMINE cannot be trusted here; learnt, never unlearnt.
 	selects atomic.Bool
-	// deaf tells that the server's search for addresses is refused or takes for
-	// ever; the same.
+	// deaf tells that the server refuses to search for addresses, or takes for
+	// ever; learnt, never unlearnt.
 	deaf atomic.Bool
 
 	mu    sync.Mutex

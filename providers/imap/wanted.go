@@ -141,7 +141,10 @@ func (p *pace) rest(now time.Time, n int) time.Duration {
 // queue and read first. landed is the flight that came in.
 func (r *reader) askAhead(landed *flight) error {
 	who := r.in.who
-	if landed.who == nil || !r.in.ask || r.s.p.deaf.Load() || len(who.texts) == 0 || len(who.keys) > maxAsked {
+	if landed.who == nil || !r.in.ask || len(who.texts) == 0 || len(who.keys) > maxAsked {
+		return nil
+	}
+	if r.s.noSearch || r.s.p.deaf.Load() {
 		return nil
 	}
 	size := r.s.p.cfg.PageSize
@@ -174,8 +177,9 @@ func (r *reader) flyAhead() {
 }
 
 // whoNames asks in as few commands as possible, then, where that is refused, for
-// one key a command: Exchange refuses nested ones. A server that refuses both,
-// or does not answer in time, is not asked again.
+// one key a command: Exchange refuses nested ones. A server that refuses both, or
+// on which the session ends, is not asked again: else the walk would come to the
+// same place for ever.
 func (s *session) whoNames(in span, texts []string) ([]uint32, error) {
 	var err error
 	for _, criteria := range [][]*imap.SearchCriteria{grouped(in, texts), single(in, texts)} {
@@ -186,9 +190,13 @@ func (s *session) whoNames(in span, texts []string) ([]uint32, error) {
 		if uids, err = s.startSearch(in, criteria...).wait(s); err == nil {
 			return uids, nil
 		}
-		if refusal(err) == nil || s.conn.Err() != nil {
+		e := refusal(err)
+		if e == nil || s.conn.Err() != nil {
 			s.p.deaf.Store(true)
 			return nil, s.why("searching for addresses", err)
+		}
+		if isThrottled(string(e.Code), e.Text) {
+			break
 		}
 	}
 	s.p.deaf.Store(true)

@@ -166,6 +166,9 @@ func TestLongSearchAsksTheServerFirstAndBelievesItNothing(t *testing.T) {
 		{"a server that refuses everything is not asked again", func(say func(string, ...any), tag, _ string) {
 			say("%s NO not today", tag)
 		}, nil, 4},
+		{"a server that wants a pause is not asked at once for the same in pieces", func(say func(string, ...any), tag, _ string) {
+			say("%s NO [LIMIT] slow down", tag)
+		}, nil, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
