@@ -95,6 +95,10 @@ type Batch struct {
 	Messages []Matched
 	// Mailbox, if not nil, replaces the mailbox's row in the same transaction.
 	Mailbox *Mailbox
+	// Again delivers pairs that the ledger has once more, in new events under the
+	// same message ids (a TaskRedeliver). The walk's commit makes sure that a
+	// crash does not do it twice.
+	Again bool
 	// Now is the time of the commit.
 	Now time.Time
 }
