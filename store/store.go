@@ -208,6 +208,10 @@ type Mailbox struct {
 	LastSuccess time.Time
 	// LastAudit is the end of the last daily audit.
 	LastAudit time.Time
+	// LastReconcile is the end of the last reconcile of the window, and
+	// Unaccounted how many pairs it found missing twice.
+	LastReconcile time.Time
+	Unaccounted   int
 }
 
 // ---- directory ---------------------------------------------------------

@@ -119,7 +119,7 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	if row.LastSuccess.IsZero() {
 		origin = store.OriginBackfill
 	}
-	b := p.decide(page, row.Horizon, origin)
+	b := p.decide(page, scope{origin: origin, horizon: row.Horizon})
 	b.State = walk
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))

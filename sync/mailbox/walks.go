@@ -41,7 +41,8 @@ func (p *pass) lookBack(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.walkBack(ctx, taskLookBack, walk, row.Horizon, store.OriginLookback, func(r *store.Mailbox) {
+	sc := scope{origin: store.OriginLookback, horizon: row.Horizon}
+	return p.walkBack(ctx, taskLookBack, walk, sc, func(r *store.Mailbox) {
 		r.LookedBack = max(r.LookedBack, walk.Revision)
 	})
 }
@@ -127,7 +128,8 @@ func (p *pass) audit(ctx context.Context) error {
 		walk = store.WalkState{Since: now.Add(-auditWindow), Started: now}
 	}
 	before := p.report.Matched
-	err = p.walkBack(ctx, taskAudit, walk, row.Horizon, store.OriginRepair, func(r *store.Mailbox) { r.LastAudit = now })
+	sc := scope{origin: store.OriginRepair, horizon: row.Horizon}
+	err = p.walkBack(ctx, taskAudit, walk, sc, func(r *store.Mailbox) { r.LastAudit = now })
 	if found := p.report.Matched - before; found > 0 {
 		p.cfg.Log.Warn("the daily audit found mail that polling had missed",
 			"event", "audit_found", "matched", found)
@@ -159,14 +161,14 @@ func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
 // walkBack runs a walk over old mail to its end or to the end of the budget.
 // Every page is committed with the walk's own cursor, so a killed daemon goes
 // on where it stood; finish changes the mailbox's row with the last page.
-func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, horizon time.Time, origin store.Origin, finish func(*store.Mailbox)) error {
+func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, sc scope, finish func(*store.Mailbox)) error {
 	query := providers.Query{Since: walk.Since, Addresses: walk.Addresses}
 	for !p.spent() {
 		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
 		if err != nil {
 			return fmt.Errorf("walking back (%s): %w", task, err)
 		}
-		b := p.decide(page, horizon, origin)
+		b := p.decide(page, sc)
 		b.State, b.Done = walk, !page.More
 		b.State.Cursor = string(page.Next)
 		b.State.Scanned += uint64(len(page.Messages))
