@@ -248,6 +248,8 @@ c.yaml:6: webhook.url: holds a user name or password; remove it, posts are signe
 c.yaml:6: webhook.url: has a fragment (#…), which is never sent; remove it`},
 	{"posts in clear", hook(`url: "http://ats.example.com/hook", ` + okKey), `
 c.yaml:6: webhook.url: sends mail data in clear; write https, or list the private network the receiver is in under allow_networks`},
+	{"posts in clear to a public address", hook(`url: "http://203.0.113.7/hook", allow_networks: [10.0.0.0/8], ` + okKey), `
+c.yaml:6: webhook.url: sends mail data in clear; write https, or list the private network the receiver is in under allow_networks`},
 	{"loopback that is not listed", hook(`url: "http://localhost:8080/hook", ` + okKey), `
 c.yaml:6: webhook.url: leads to the private address 127.0.0.1; add 127.0.0.1/32 to allow_networks if that is meant`},
 	{"a private target outside the list", hook(`url: "https://10.1.2.3/hook", allow_networks: [10.2.0.0/16], ` + okKey), `

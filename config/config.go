@@ -54,6 +54,8 @@ type Config struct {
 
 	// byID finds a mailbox in Mailboxes; nil in a Config that Load did not make.
 	byID map[string]int
+	// lines are where the keys outside the mailboxes stand in File.
+	lines map[string]int
 }
 
 // Company says whose addresses are staff. The guards live on it: an address

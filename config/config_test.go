@@ -355,3 +355,21 @@ func TestErrorCarriesTheProblems(t *testing.T) {
 		t.Errorf("%d problems printed as %d lines:\n%v", len(invalid.Problems), lines, err)
 	}
 }
+
+func TestWebhookTargetsThatAreFine(t *testing.T) {
+	for _, hook := range []string{
+		`url: "https://ats.example.com:8443/hook?tenant=1"`,
+		`url: "https://203.0.113.7/hook"`,
+		`url: "https://[2001:db8::1]/hook"`,
+		`url: "http://localhost:8080/", allow_networks: [127.0.0.0/8]`,
+		`url: "http://[::1]:8080/", allow_networks: ["::1/128"]`,
+		`url: "http://ats_internal:8080/", allow_networks: [10.0.0.0/8]`,
+		`url: "http://10.1.2.3/", allow_networks: [10.0.0.0/8, 192.168.0.0/16]`,
+		`url: "https://bücher.example/", link_template: "https://mail.example.com/?id={message_id}"`,
+	} {
+		text := strings.Replace(small, `url: "https://ats.example.com/hook"`, hook, 1)
+		if _, err := config.Load(write(t, "c.yaml", text)); err != nil {
+			t.Errorf("%s: %v", hook, err)
+		}
+	}
+}

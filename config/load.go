@@ -51,6 +51,12 @@ func (l *loader) load(path string) (*Config, error) {
 		cfg.byID[cfg.Mailboxes[i].ID] = i
 	}
 	l.validate(&cfg, mailboxes)
+	cfg.lines = map[string]int{}
+	for key, line := range l.main.lines {
+		if !strings.HasPrefix(key, "mailboxes[") { // those know their own
+			cfg.lines[key] = line
+		}
+	}
 	if problems := l.problems(); len(problems) > 0 {
 		return nil, &Error{problems}
 	}

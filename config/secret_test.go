@@ -21,16 +21,19 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	const value = "hunter2"
 	s := config.NewSecret(value)
 	type holder struct{ S config.Secret }
+	type hider struct{ s config.Secret } // fmt cannot call methods in here
 	var out strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T %v"} {
 		fmt.Fprintf(&out, verb+"\n", s)
 		fmt.Fprintf(&out, verb+"\n", &s)
 		fmt.Fprintf(&out, verb+"\n", holder{s})
+		fmt.Fprintf(&out, verb+"\n", hider{s})
+		fmt.Fprintf(&out, verb+"\n", &hider{s})
 		fmt.Fprintf(&out, verb+"\n", []config.Secret{s})
 	}
 	fmt.Fprintln(&out, s, errors.New(s.String()))
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "holder", holder{s})
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "secret", s, "holder", holder{s})
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "holder", holder{s}, "hider", hider{s})
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "secret", s, "holder", holder{s}, "hider", hider{s})
 	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
 		text, err := marshal(map[string]any{"s": s, "h": holder{s}})
 		if err != nil {
@@ -185,7 +188,7 @@ func TestCheckFiles(t *testing.T) {
 	if err == nil {
 		t.Fatal("the webhook's secret is missing and nobody says so")
 	}
-	want := "c.yaml: webhook.secret_file: secret file webhook.secret: no such file or directory; create it with mode 0600"
+	want := "c.yaml:6: webhook.secret_file: secret file webhook.secret: no such file or directory; create it with mode 0600"
 	if got := strings.ReplaceAll(err.Error(), dir, ""); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

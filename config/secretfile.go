@@ -36,7 +36,7 @@ func ReadSecret(path string) (Secret, error) {
 	case strings.ContainsRune(text, 0):
 		return Secret{}, fmt.Errorf("secret file %s holds a zero byte; store it as plain UTF-8 text", path)
 	}
-	return Secret{text}, nil
+	return NewSecret(text), nil
 }
 
 // readGuarded checks the file that it has opened, not a name that may lead
@@ -122,11 +122,11 @@ func (c *Config) CheckFiles() error {
 			problems = append(problems, Problem{file, line, key, err.Error()})
 		}
 	}
-	report(c.File, 0, "secrets.key_file", checkSecret(c.Secrets.KeyFile))
-	report(c.File, 0, "webhook.secret_file", checkSecret(c.Webhook.SecretFile))
-	report(c.File, 0, "webhook.client_key_file", checkSecret(c.Webhook.ClientKeyFile))
-	report(c.File, 0, "webhook.client_cert_file", checkPEM(c.Webhook.ClientCertFile))
-	report(c.File, 0, "webhook.ca_file", checkPEM(c.Webhook.CAFile))
+	report(c.File, c.lines["secrets.key_file"], "secrets.key_file", checkSecret(c.Secrets.KeyFile))
+	report(c.File, c.lines["webhook.secret_file"], "webhook.secret_file", checkSecret(c.Webhook.SecretFile))
+	report(c.File, c.lines["webhook.client_key_file"], "webhook.client_key_file", checkSecret(c.Webhook.ClientKeyFile))
+	report(c.File, c.lines["webhook.client_cert_file"], "webhook.client_cert_file", checkPEM(c.Webhook.ClientCertFile))
+	report(c.File, c.lines["webhook.ca_file"], "webhook.ca_file", checkPEM(c.Webhook.CAFile))
 	for i := range c.Mailboxes {
 		m := &c.Mailboxes[i]
 		key := "imap.password_file"

@@ -164,11 +164,20 @@ func checkURL(s scope, w *Webhook) {
 		s.fail("url", "holds a user name or password; remove it, posts are signed with secret_file")
 	case u.Fragment != "":
 		s.fail("url", "has a fragment (#…), which is never sent; remove it")
-	case u.Scheme == "http" && !isLoopbackHost(u.Hostname()) && len(w.AllowNetworks) == 0:
+	case u.Scheme == "http" && !mayBeClear(u.Hostname(), w.AllowNetworks):
 		s.fail("url", "sends mail data in clear; write https, or list the private network the receiver is in under allow_networks")
 	default:
 		checkTarget(s, u.Hostname(), w.AllowNetworks)
 	}
+}
+
+// mayBeClear tells that a host may be posted to without TLS: this machine, or
+// one that can lie in a network the operator listed.
+func mayBeClear(host string, allowed []netip.Prefix) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback() || contains(allowed, addr.Unmap())
+	}
+	return isLoopbackHost(host) || len(allowed) > 0
 }
 
 // checkTarget refuses early what the poster would refuse at every attempt.

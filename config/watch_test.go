@@ -131,19 +131,22 @@ func TestWatcherRuns(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := config.NewWatcher(5 * time.Second)
 		w.Watch([]string{f.path("a")})
-		var seen []string
+		seen := make(chan []string, 9)
 		ended := make(chan error, 1)
-		go func() { ended <- w.Run(ctx, func(paths []string) { seen = append(seen, paths...) }) }()
+		go func() { ended <- w.Run(ctx, func(paths []string) { seen <- paths }) }()
 		f.put("a", "two")
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if seen != nil {
+		if len(seen) != 0 {
 			t.Error("it looked before its time")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if !slices.Equal(seen, []string{f.path("a")}) {
-			t.Errorf("changed: %v", seen)
+		if len(seen) != 1 {
+			t.Fatalf("it told of %d changes", len(seen))
+		}
+		if got := <-seen; !slices.Equal(got, []string{f.path("a")}) {
+			t.Errorf("changed: %v", got)
 		}
 		cancel()
 		if err := <-ended; err != context.Canceled {

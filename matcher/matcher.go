@@ -85,7 +85,7 @@ type Owner struct {
 // Mail is one header with what decides beside it.
 type Mail struct {
 	Header  *message.Header
-	Mailbox string    // id of the mailbox that holds it
+	Mailbox string    // id of the mailbox that holds it; no guard asks for it
 	Arrival time.Time // zero: unknown
 	Horizon time.Time // zero: no horizon
 	Ignored bool      // the provider says: a folder or label that is left out

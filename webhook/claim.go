@@ -73,7 +73,7 @@ func (c *Courier) pick(ctx context.Context, now time.Time, n int) (picked []stor
 		case len(heads) == 0:
 			return picked, due, nil
 		}
-		purging, err := c.purging(ctx)
+		purging, err := c.purges(ctx)
 		if err != nil {
 			return picked, time.Time{}, err
 		}
@@ -88,8 +88,22 @@ func (c *Courier) pick(ctx context.Context, now time.Time, n int) (picked []stor
 	return picked, time.Time{}, nil
 }
 
-// purging returns the refs whose candidate.purged is undelivered.
-func (c *Courier) purging(ctx context.Context) (map[string]bool, error) {
+// recall takes back what is claimed, not yet posted, and names a candidate that
+// was purged since: deliver looks there before it posts. A purge notifies, so
+// this is a moment later at most. When it cannot be known, all is taken back.
+func (c *Courier) recall(ctx context.Context) error {
+	if len(c.flight.events) == 0 {
+		return nil
+	}
+	_, err := c.purges(ctx)
+	if err != nil {
+		c.watch(func(h *health) { h.close() })
+	}
+	return err
+}
+
+// purges reads the refs whose candidate.purged is undelivered.
+func (c *Courier) purges(ctx context.Context) (map[string]bool, error) {
 	pending, err := c.outbox.PurgesPending(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading pending purges: %w", err)
@@ -98,6 +112,9 @@ func (c *Courier) purging(ctx context.Context) (map[string]bool, error) {
 	for _, ref := range pending {
 		set[ref] = true
 	}
+	c.mu.Lock()
+	c.purging = set
+	c.mu.Unlock()
 	return set, nil
 }
 
@@ -164,8 +181,8 @@ func contained(e store.Event, render func(store.Event) ([]byte, error)) (body []
 	return render(e)
 }
 
-// deliver makes one attempt of a claimed event, unless the endpoint was closed
-// or the courier stopped since the claim.
+// deliver makes one attempt of a claimed event, unless the endpoint was closed,
+// a candidate purged or the courier stopped since the claim.
 func (c *Courier) deliver(ctx context.Context, j job) {
 	poster, ok := c.open(j)
 	if !ok {
@@ -187,7 +204,7 @@ func (c *Courier) deliver(ctx context.Context, j job) {
 func (c *Courier) open(j job) (Poster, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.poster, !c.stopping && j.gate == c.health.gate
+	return c.poster, !c.stopping && j.gate == c.health.gate && !overtakes(j.event, c.purging)
 }
 
 // end hands an outcome to the loop.

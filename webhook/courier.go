@@ -18,7 +18,7 @@ const (
 	// queue is how many events are claimed for each post that may run. The loop
 	// commits while posts run, and a queue keeps them busy meanwhile; every
 	// claim also is a payload in memory.
-	queue = 4
+	queue = 8
 	// recheck bounds how long the loop sleeps: a wake-up that got lost, or a
 	// clock that jumped, costs a minute.
 	recheck = time.Minute
@@ -79,6 +79,7 @@ type Courier struct {
 	shown    shown
 	outcomes []store.Outcome // of ended attempts, not yet recorded
 	stopping bool
+	purging  map[string]bool // refs whose candidate.purged is undelivered; replaced, never changed
 }
 
 // New returns a courier that Run sets to work. It fails when its metrics are
@@ -199,6 +200,9 @@ func (c *Courier) round(ctx context.Context, jobs chan<- job) (wait time.Duratio
 		return 0
 	}
 	if err = c.remember(ctx); err != nil {
+		return 0
+	}
+	if err = c.recall(ctx); err != nil {
 		return 0
 	}
 	wait, err = c.claim(ctx, jobs)

@@ -580,6 +580,32 @@ func TestAPurgeWaitsForPostsInFlightThatNameTheCandidate(t *testing.T) {
 	})
 }
 
+func TestAPurgeReachesWhatIsClaimedButNotPosted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.ats.stripped = true
+		w.threads(30)
+		w.start()
+		w.after(time.Minute) // the ramp is open
+		w.ats.takes = func(post) time.Duration { return 10 * time.Second }
+		for i := range 30 {
+			w.mail(fmt.Sprintf("thread%d", i), fmt.Sprintf("cand_%d", i))
+		}
+		w.after(time.Second) // 8 are in flight, the others are claimed
+		begun := time.Now()
+		for i := range 30 {
+			w.purge(fmt.Sprintf("cand_%d", i))
+		}
+		w.after(10 * time.Minute)
+		late := w.ats.all(func(p post) bool { return p.Type == string(store.ThreadMatched) && !p.at.Before(begun) })
+		if len(late) > 0 {
+			t.Errorf("%d posts that name a purged candidate began after the purge", len(late))
+		}
+		if n := len(w.ats.all(func(p post) bool { return accepted(p) && p.Type == string(store.CandidatePurged) })); n != 30 {
+			t.Errorf("%d candidate.purged arrived, want 30", n)
+		}
+	})
+}
+
 func TestASharedEventGoesWithoutThePurgedCandidate(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.ats.stripped = true

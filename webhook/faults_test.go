@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"mailsyncd/store"
@@ -106,12 +105,19 @@ func TestACrashBetweenPostAndOutcomeRepeatsTheSamePost(t *testing.T) {
 	})
 }
 
+// purged is a purge and when it was committed.
+type purged struct {
+	ref string
+	at  time.Time
+}
+
 // chaos drives a courier through ten random days and then a few quiet ones.
 type chaos struct {
 	*world
 	rng   *rand.Rand
 	until time.Time
 	alive map[string]bool // candidates
+	gone  []purged
 	mood  webhook.Kind
 }
 
@@ -157,6 +163,7 @@ func (c *chaos) step(i int) {
 		if c.alive[ref] {
 			c.fault = nil
 			c.purge(ref)
+			c.gone = append(c.gone, purged{ref, time.Now()})
 			c.alive[ref] = false
 		}
 	case 4:
@@ -205,8 +212,8 @@ func (c *chaos) answer(p post) webhook.Result {
 }
 
 // judge checks what must hold at the end: nothing waits, what died had its tries
-// and was no purge, and after a candidate's purge was told nothing names it but
-// what was matched since.
+// and was no purge, and from a purge until the ATS took its candidate.purged no
+// post began that names the candidate.
 func (c *chaos) judge() {
 	if waiting := c.events(store.EventPending); len(waiting) > 0 {
 		c.Errorf("%d events still wait after quiet days, the first is %s with %d tries, due %v", len(waiting), waiting[0].Type, waiting[0].Tries, waiting[0].Due)
@@ -216,20 +223,17 @@ func (c *chaos) judge() {
 			c.Errorf("%s died after %d tries", e.Type, e.Tries)
 		}
 	}
-	purging := map[string]time.Time{} // ref → its purge was first posted
-	for _, p := range c.ats.all(func(post) bool { return true }) {
-		switch {
-		case p.Type != string(store.CandidatePurged):
-			for ref, at := range purging {
-				if p.names(ref) && !p.at.Before(at) {
-					c.Errorf("a post at %v names %s, whose undelivered purge was posted at %v", p.at, ref, at)
-				}
-			}
-		case accepted(p):
-			delete(purging, p.Data.Candidate)
-		case purging[p.Data.Candidate].IsZero():
-			purging[p.Data.Candidate] = p.at
+	for _, g := range c.gone {
+		told := c.ats.all(func(p post) bool {
+			return accepted(p) && p.Type == string(store.CandidatePurged) && p.Data.Candidate == g.ref && !p.at.Before(g.at)
+		})
+		if len(told) == 0 {
+			c.Errorf("the ATS was never told that %s was purged", g.ref)
+			continue
+		}
+		late := c.ats.all(func(p post) bool { return p.names(g.ref) && p.at.After(g.at) && p.at.Before(told[0].at) })
+		if len(late) > 0 {
+			c.Errorf("%d posts that name %s began after its purge and before the ATS took it", len(late), g.ref)
 		}
 	}
-	synctest.Wait()
 }

@@ -30,7 +30,16 @@ func (f flight) admits(e store.Event, purging map[string]bool) bool {
 	if e.Type == store.CandidatePurged {
 		return !slices.ContainsFunc(refs(e), func(ref string) bool { return f.refs[ref] > 0 })
 	}
-	return !slices.ContainsFunc(refs(e), func(ref string) bool { return purging[ref] })
+	return !overtakes(e, purging)
+}
+
+// overtakes tells whether an event would pass the candidate.purged of a
+// candidate that it names.
+func overtakes(e store.Event, purging map[string]bool) bool {
+	if e.Type == store.CandidatePurged {
+		return false
+	}
+	return slices.ContainsFunc(refs(e), func(ref string) bool { return purging[ref] })
 }
 
 func (f flight) add(e store.Event) {

@@ -36,7 +36,7 @@ func newMetrics() *metrics {
 		}, []string{"result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mailsyncd_webhook_duration_seconds",
-			Help:    "Duration of a post, from the dial to the status.",
+			Help:    "Duration of an attempt that was posted.",
 			Buckets: []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 20, 60},
 		}),
 	}

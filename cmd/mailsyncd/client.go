@@ -27,7 +27,7 @@ func withDaemon(env *environment, cmd *cobra.Command,
 	call func(ctx context.Context, c *admin.Client, args []string) (answer, error)) *cobra.Command {
 	d := &daemonCommand{env: env}
 	socket := cmp.Or(env.getenv("MAILSYNCD_SOCKET"), defaultSocket)
-	cmd.Flags().StringVar(&d.socket, "socket", socket, "admin socket of the daemon; also MAILSYNCD_SOCKET")
+	cmd.Flags().StringVar(&d.socket, "socket", socket, "admin socket of the daemon, its `PATH`; also MAILSYNCD_SOCKET")
 	cmd.Flags().Var(&d.output, "output", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client := admin.NewClient(d.socket)

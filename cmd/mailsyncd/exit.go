@@ -8,6 +8,7 @@ import (
 
 	"mailsyncd/admin"
 	"mailsyncd/config"
+	"mailsyncd/store/bolt"
 )
 
 // The exit codes; scripts and service managers depend on them.
@@ -51,6 +52,7 @@ func exitCode(err error) int {
 	var usage *usageError
 	var invalid *config.Error
 	var unreachable *admin.UnreachableError
+	var unusable *bolt.UnusableError
 	switch {
 	case err == nil:
 		return exitDone
@@ -60,6 +62,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &unreachable):
 		return exitUnreachable
+	case errors.As(err, &unusable):
+		return exitStore
 	default:
 		return exitFailed
 	}

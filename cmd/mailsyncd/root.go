@@ -114,7 +114,7 @@ func eachRun(cmd *cobra.Command, begin func()) {
 // that it does not know, it is wrong usage; cobra would print help and succeed.
 func group(use, short string, members ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: use, Short: short,
+		Use: use + " COMMAND", Short: short, DisableFlagsInUseLine: true,
 		SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -15,6 +15,7 @@ import (
 
 	"mailsyncd/admin"
 	"mailsyncd/config"
+	"mailsyncd/store/bolt"
 )
 
 // Wrong usage ends with code 2, prints nothing on standard output, and says
@@ -141,7 +142,8 @@ func TestExitCodes(t *testing.T) {
 		{"wrong usage", fmt.Errorf("y: %w", usagef("x")), 2},
 		{"an invalid configuration", fmt.Errorf("y: %w", &config.Error{Problems: []config.Problem{{Text: "x"}}}), 2},
 		{"no daemon", fmt.Errorf("y: %w", &admin.UnreachableError{Socket: "s", Err: os.ErrNotExist}), 3},
-		{"an unusable store", fmt.Errorf("y: %w", withCode(exitStore, errors.New("x"))), 4},
+		{"an unusable store", fmt.Errorf("y: %w", &bolt.UnusableError{Reason: bolt.Corrupt}), 4},
+		{"an error with a code of its own", fmt.Errorf("y: %w", withCode(exitUsage, errors.New("x"))), 2},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)

@@ -39,12 +39,13 @@ func TestMain(m *testing.M) {
 
 // world is one company: a mail server, an ATS, and mailsyncd between them.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	dovecot  *testutil.Dovecot
 	receiver *receiver
 	users    []string
 	server   string // host:port the mailboxes connect to; "": Dovecot itself
+	hook     string // where events go; "": the receiver
 	interval string
 	log      *logFile
 	daemon   *daemon // the running one, nil while there is none
@@ -98,6 +99,10 @@ func (w *world) configure() {
 		server = w.dovecot.Plain
 	}
 	host, port := testutil.HostPort(w.t, server)
+	hook := w.hook
+	if hook == "" {
+		hook = w.receiver.srv.URL + "/hook"
+	}
 	var boxes strings.Builder
 	for i, u := range w.users {
 		fmt.Fprintf(&boxes, "  - {id: %s, address: %s@example.com, user: usr_%d, interval: %s}\n", u, u, i, w.interval)
@@ -119,13 +124,13 @@ defaults:
   imap: {host: %[2]s, port: %[3]d, tls: none, username: "{id}", password_file: "%[1]s/{id}.pw"}
 mailboxes:
 %[4]swebhook:
-  url: %[5]s/hook
+  url: %[5]s
   secret_file: %[1]s/webhook.secret
   allow_networks: [127.0.0.0/8]
   timeout: 2s
 admin: {socket: %[1]s/admin.sock}
 metrics: {listen: ""}
-`, w.dir, host, port, boxes.String(), w.receiver.srv.URL))
+`, w.dir, host, port, boxes.String(), hook))
 }
 
 // daemon is a running mailsyncd.

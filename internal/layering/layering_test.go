@@ -32,7 +32,6 @@ var allowed = map[string][]string{
 	"sync/directory":   {"directory", "message", "store"},
 	"sync/schedule":    {},
 	"cmd/mailsyncd":    {"*"},
-	"internal/version": {},
 
 	"providers/imap/wire":    {},
 	"providers/providertest": {"providers", "message"},

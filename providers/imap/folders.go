@@ -42,6 +42,20 @@ func (f *folder) last() string {
 	return f.name[strings.LastIndex(f.name, f.delim)+len(f.delim):]
 }
 
+// nearTop tells whether a folder lies where servers and mail programs put theirs:
+// at the top, below INBOX, or below a bracketed root such as [Gmail]. Somebody's
+// Clients/Drafts is no place for drafts.
+func (f *folder) nearTop() bool {
+	if f.delim == "" {
+		return true
+	}
+	first, rest, below := strings.Cut(f.name, f.delim)
+	if !below {
+		return true
+	}
+	return !strings.Contains(rest, f.delim) && (strings.EqualFold(first, "INBOX") || strings.HasPrefix(first, "["))
+}
+
 // key sorts folders into the order of a walk: INBOX and Sent first, since they
 // hold what people wait for, then by name.
 func (f *folder) key() string {
@@ -100,7 +114,10 @@ func assignRoles(listed []*folder) {
 		}
 	}
 	for _, f := range listed {
-		if r := wellKnown(f.last()); f.role == roleNone && !marked[r] {
+		if f.role != roleNone || !f.nearTop() {
+			continue
+		}
+		if r := wellKnown(foldName(f.last())); !marked[r] {
 			f.role = r
 		}
 	}

@@ -128,8 +128,10 @@ type Provider struct {
 	// selects tells that EXAMINE cannot be trusted here; learnt, never unlearnt.
 	selects atomic.Bool
 
-	mu   sync.Mutex
-	told map[string]int // what the log was told, by event: said again when it changes
+	mu    sync.Mutex
+	pem   string // what roots was made of
+	roots *x509.CertPool
+	told  map[string]int // what the log was told, by event: said again when it changes
 }
 
 var _ providers.Opener = (*Provider)(nil)
@@ -254,11 +256,23 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, classed(providers.ClassConfig, "reading the CA file: %w", err)
 	}
-	t.RootCAs = x509.NewCertPool()
-	if !t.RootCAs.AppendCertsFromPEM(pem) {
+	t.RootCAs, err = p.rootsOf(string(pem))
+	return t, err
+}
+
+// rootsOf parses a CA file, once as long as it stays the same.
+func (p *Provider) rootsOf(pem string) (*x509.CertPool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.roots != nil && p.pem == pem {
+		return p.roots, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(pem)) {
 		return nil, classed(providers.ClassConfig, "the CA file %q holds no PEM certificate", p.cfg.CAFile)
 	}
-	return t, nil
+	p.pem, p.roots = pem, pool
+	return pool, nil
 }
 
 // Open connects and logs in: two round trips after TCP and TLS.

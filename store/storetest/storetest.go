@@ -51,4 +51,5 @@ func Run(t *testing.T, f Factory) {
 			}
 		})
 	}
+	t.Run("random histories agree with the model", func(t *testing.T) { runModel(t, f) })
 }

@@ -148,6 +148,7 @@ func TestACrashAtAnyCommit(t *testing.T) {
 			return storetest.NoFault
 		}
 		w.complete(second...)
+		w.keeper.SetBatch(200)
 		err := w.keeper.Reload(w.ctx)
 		if fault == 0 {
 			if err != nil {
@@ -179,7 +180,7 @@ func TestACrashAtAnyCommit(t *testing.T) {
 		w.wantSettled()
 	}
 	synctest.Test(t, func(t *testing.T) { run(t, 0, storetest.NoFault) })
-	if commits < 3 {
+	if commits < 6 {
 		t.Fatalf("the round takes %d commits; the test means nothing", commits)
 	}
 	for fault := 1; fault <= commits; fault++ {

@@ -217,6 +217,76 @@ func (s *source) record(e entry) (directory.Record, error) {
 	return rec, nil
 }
 
+// readAhead is how many records are read in one go, readAheads how many such
+// lots wait: enough to keep a second core busy while the first commits.
+const (
+	readAhead  = 256
+	readAheads = 4
+)
+
+// lot is some records read ahead; err belongs to the one behind them.
+type lot struct {
+	records []directory.Record
+	err     error
+}
+
+// feed reads the records of a kind again, ahead of who asks. stop must be
+// called; it waits for the reading to end.
+func (s *source) feed(ctx context.Context, kind directory.Kind) (f feed, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	lots := make(chan lot, readAheads)
+	go s.readLots(ctx, s.entries[kind], lots)
+	var now lot
+	next := func(entry) (directory.Record, error) {
+		if len(now.records) == 0 && now.err == nil {
+			var open bool
+			if now, open = <-lots; !open {
+				return directory.Record{}, context.Cause(ctx)
+			}
+		}
+		if len(now.records) == 0 {
+			return directory.Record{}, now.err
+		}
+		rec := now.records[0]
+		now.records = now.records[1:]
+		return rec, nil
+	}
+	return feed{entries: s.entries[kind], record: next}, func() {
+		cancel()
+		for range lots { // until the reader closes it
+		}
+	}
+}
+
+// readLots reads until the end, an error or ctx.
+func (s *source) readLots(ctx context.Context, entries []entry, lots chan<- lot) {
+	defer close(lots)
+	for some := range slices.Chunk(entries, readAhead) {
+		next := s.readLot(some)
+		select {
+		case lots <- next:
+		case <-ctx.Done():
+			return
+		}
+		if next.err != nil {
+			return
+		}
+	}
+}
+
+func (s *source) readLot(entries []entry) (l lot) {
+	l.records = make([]directory.Record, 0, len(entries))
+	for _, e := range entries {
+		rec, err := s.record(e)
+		if err != nil {
+			l.err = err
+			break
+		}
+		l.records = append(l.records, rec)
+	}
+	return l
+}
+
 // unmoved fails when the file is another than the one that was opened. It is
 // asked before every commit, so that nothing of a mixture is kept.
 func (s *source) unmoved() error {

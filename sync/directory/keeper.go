@@ -93,6 +93,10 @@ type Keeper struct {
 	missing  map[store.RowKey]time.Time // when the grace before the purge began
 	// nextPurge is when the first of missing is due; zero when none is.
 	nextPurge time.Time
+	// untold are addresses whose conflicts an unfinished round may not have told.
+	untold []string
+	// batchRows is the constant, but for tests that want many commits of little.
+	batchRows int
 	// tried is the version of the file that was refused or could not be read:
 	// it is not read again until it changes.
 	tried version
@@ -106,7 +110,7 @@ func New(cfg Config) *Keeper {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	k := &Keeper{cfg: cfg, door: make(chan struct{}, 1)}
+	k := &Keeper{cfg: cfg, door: make(chan struct{}, 1), batchRows: batchRows}
 	k.door <- struct{}{}
 	k.state.Store(&Status{File: cfg.File})
 	return k

@@ -33,8 +33,13 @@ func (k *Keeper) load(ctx context.Context) error {
 	k.revision, k.meta, k.missing, k.loaded = revision, l.meta, l.missing, true
 	k.planPurge()
 	k.publish(l.index.Build(revision), true)
-	if l.diverged || l.meta.Unfinished {
-		return k.heal(ctx, l.index.Suspects())
+	giveBack(k.current.Counts().Candidates)
+	k.untold = nil
+	if l.meta.Unfinished {
+		k.untold = l.index.Suspects()
+	}
+	if l.diverged {
+		return k.heal(ctx)
 	}
 	return nil
 }
@@ -74,11 +79,12 @@ func (l *loading) add(r store.Row) error {
 	return nil
 }
 
-// heal ends what a crash left unfinished: it judges every candidate by the
-// jobs as they are, and tells the conflicts that nobody told.
-func (k *Keeper) heal(ctx context.Context, suspects []string) error {
+// heal judges every candidate by the jobs as they are. It leaves the mark of an
+// unfinished round: only the next whole round, most likely the same again,
+// knows which conflicts are more than a half-written state.
+func (k *Keeper) heal(ctx context.Context) error {
 	r := k.begin(0)
-	r.suspects = suspects
+	r.healing = true
 	if err := r.judgeAll(ctx); err != nil {
 		return err
 	}

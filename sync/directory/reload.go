@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"mailsyncd/directory"
@@ -49,7 +50,17 @@ func (k *Keeper) readFile(ctx context.Context, approved map[directory.Kind]int) 
 	k.tried = version{}
 	k.checked()
 	k.logRound("directory_reloaded", r.tally, time.Since(begun))
+	r.index, src.entries = nil, nil
+	giveBack(r.tally.records())
 	return nil
+}
+
+// giveBack returns the memory that reading many records took: operators judge
+// the daemon by its size, and the next reading may be a day away.
+func giveBack(records int) {
+	if records > 100_000 {
+		debug.FreeOSMemory()
+	}
 }
 
 // takeOver runs a round with all records of a file.
@@ -71,14 +82,15 @@ type sweep struct {
 	kind     directory.Kind
 	complete bool // the file has an end line
 	approved int  // how many records an operator let go
-	// missing of total records that a file brought are not in this one; refs
-	// are their names, as many as may go.
+	// missing of total records that a file brought are not in this one; gone are
+	// their rows, as many as may go.
 	missing, total int
-	refs           []string
+	gone           []row
 }
 
 func (s *sweep) run(ctx context.Context, src *source) error {
-	f := feed{entries: src.entries[s.kind], record: src.record}
+	f, stop := src.feed(ctx, s.kind)
+	defer stop()
 	delete(s.meta.Complete, s.kind)
 	if len(f.entries) == 0 {
 		return s.skip(ctx)
@@ -90,7 +102,6 @@ func (s *sweep) run(ctx context.Context, src *source) error {
 	if err != nil {
 		return err
 	}
-	s.fresh = false // every candidate is in the index now
 	return s.decide(ctx)
 }
 
@@ -114,8 +125,9 @@ func (s *sweep) visit(ctx context.Context, old row, in *directory.Record) error 
 	next := old.Stored
 	switch {
 	case old.Swept():
-		if s.missing++; len(s.refs) < max(s.approved, mostSwept) {
-			s.refs = append(s.refs, old.Ref)
+		if s.missing++; len(s.gone) < max(s.approved, mostSwept) {
+			s.gone = append(s.gone, old)
+			return nil // decide settles it
 		}
 	case old.Missing && s.complete:
 		next = old.Absent(true, s.now) // only files without an end line lacked it so far
@@ -128,26 +140,21 @@ const mostSwept = 1001
 
 // decide sweeps what is missing, or holds the sweep.
 func (s *sweep) decide(ctx context.Context) error {
-	if directory.SweepHeld(s.missing, s.total) && s.missing > s.approved {
+	held := directory.SweepHeld(s.missing, s.total) && s.missing > s.approved
+	if held {
 		s.hold()
-		return nil
+	} else {
+		delete(s.meta.Held, s.kind)
+		s.tally.Missing += s.missing
 	}
-	delete(s.meta.Held, s.kind)
-	if s.missing == 0 {
-		return nil
-	}
-	if err := s.flush(ctx); err != nil { // so that the rows below are as they are now
-		return err
-	}
-	for _, ref := range s.refs {
-		old, err := s.k.fetch(ctx, s.kind, ref)
-		if err != nil {
+	for _, old := range s.gone {
+		next := old.Stored
+		if !held {
+			next = old.Absent(s.complete, s.now)
+		}
+		if err := s.settle(ctx, old, next); err != nil {
 			return err
 		}
-		if err := s.settle(ctx, old, old.Absent(s.complete, s.now)); err != nil {
-			return err
-		}
-		s.tally.Missing++
 	}
 	return nil
 }

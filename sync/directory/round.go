@@ -52,11 +52,10 @@ type round struct {
 	missing map[store.RowKey]time.Time
 	// released are addresses that users gave up.
 	released []string
-	// known is the snapshot whose conflicts were told already; suspects are
-	// addresses to look at beside the ones the index noticed.
-	known    *directory.Snapshot
-	suspects []string
-	tally    Tally
+	// resumed tells that the round before was not finished; healing that this
+	// one only mends what that left.
+	resumed, healing bool
+	tally            Tally
 }
 
 // Tally counts what a round did to records.
@@ -73,20 +72,22 @@ type Tally struct {
 	Activated int
 }
 
+// records counts what a source brought.
+func (t Tally) records() int {
+	return t.Added + t.Changed + t.Unchanged + t.Deleted + t.Stale + t.Mixed
+}
+
 // begin starts a round. expect is the number of addresses to expect in a
 // directory that is empty now.
 func (k *Keeper) begin(expect int) *round {
 	r := &round{
-		k: k, now: time.Now(), meta: k.meta.clone(), limit: batchRows,
-		reason: "deleted", known: k.current, missing: map[store.RowKey]time.Time{},
+		k: k, now: time.Now(), meta: k.meta.clone(), limit: k.batchRows,
+		reason: "deleted", resumed: k.meta.Unfinished, missing: map[store.RowKey]time.Time{},
 	}
 	if k.current.Counts().Addresses == 0 && expect > batchRows {
 		r.index, r.fresh = k.current.Rebuild(expect), true
 	} else {
 		r.index = k.current.Edit()
-	}
-	if k.meta.Unfinished {
-		r.known = nil // what the crash kept from being told
 	}
 	return r
 }
@@ -147,23 +148,28 @@ func (r *round) settleCandidate(old row, next directory.Stored, same bool) {
 		}
 		return
 	}
-	active, _ := next.Active(r.index.Job)
-	changed := !same || !slices.Equal(active, old.active)
-	if changed {
+	active, why := next.Active(r.index.Job)
+	if !same || !slices.Equal(active, old.active) {
 		r.batch.Put = append(r.batch.Put, store.Row{
 			Kind: string(next.Kind), Ref: next.Ref, Value: next.Encode(), Active: active,
 		})
 		r.activate(next.Ref, old.active, active)
 	}
-	switch {
+	switch _, was := old.Active(r.k.job); {
 	case r.fresh:
 		r.index.Replace(directory.Stored{}, next)
-	case changed:
+	case !old.Live() || was != why || !slices.Equal(old.Keys, next.Keys):
 		r.index.Replace(old.Stored, next)
 	}
 	if old.Deleted {
 		r.batch.Clear = append(r.batch.Clear, next.Ref)
 	}
+}
+
+// job is what a job counts as in the last generation.
+func (k *Keeper) job(ref string) directory.State {
+	state, _ := k.current.Job(ref)
+	return state
 }
 
 // purge erases a candidate and leaves a tombstone with its rev.
@@ -296,9 +302,11 @@ func (r *round) boundActivations() {
 func (r *round) finish(ctx context.Context) error {
 	k := r.k
 	next := r.index.Build(k.revision + 1)
-	r.conflicts(next)
 	r.unblock(next)
-	r.meta.Unfinished = false
+	if !r.healing {
+		r.conflicts(next)
+		r.meta.Unfinished = false
+	}
 	if !bytes.Equal(r.meta.encode(), k.meta.encode()) {
 		r.meta.Addresses = next.Counts().Addresses
 		r.batch.Meta = r.meta.encode()
@@ -309,6 +317,9 @@ func (r *round) finish(ctx context.Context) error {
 		}
 	}
 	k.loaded = true
+	if !r.healing {
+		k.untold = nil
+	}
 	r.applyMissing()
 	if k.revision == next.Revision() {
 		k.publish(next, r.users)
@@ -334,9 +345,14 @@ func (r *round) idle() bool {
 	return len(b.Put)+len(b.Delete)+len(b.Purges)+len(b.Events)+len(b.Activations) == 0 && b.Meta == nil
 }
 
-// conflicts tells the conflicts that arose in this round.
+// conflicts tells the conflicts that arose in this round; behind an unfinished
+// one all there are, because nobody knows which were told.
 func (r *round) conflicts(next *directory.Snapshot) {
-	found := next.Conflicts(r.known, append(r.suspects, r.index.Suspects()...))
+	known := r.k.current
+	if r.resumed {
+		known = nil
+	}
+	found := next.Conflicts(known, append(r.k.untold, r.index.Suspects()...))
 	if len(found) > maxConflicts {
 		r.k.cfg.Logger.Warn("more address conflicts than are told", "event", "directory_conflicts", "found", len(found), "told", maxConflicts)
 		found = found[:maxConflicts]

@@ -90,7 +90,8 @@ func (k *Keeper) page(ctx context.Context, kind directory.Kind, after *[16]byte,
 // feed is what a round brings: records by their place in the store's order.
 type feed struct {
 	entries []entry // sorted by key
-	record  func(entry) (directory.Record, error)
+	// record returns the record of an entry; it is asked once for each, in order.
+	record func(entry) (directory.Record, error)
 }
 
 // visitor is called for each record that the store or the feed knows, in the

@@ -196,7 +196,7 @@ func TestSnapshotShowsEveryKey(t *testing.T) {
 				t.Errorf("status %+v, want key %c %s", st, 'a'+i, want[i])
 			}
 		}
-		if due := all[1].Due.Sub(time.Now()); due != time.Hour-time.Second {
+		if due := time.Until(all[1].Due); due != time.Hour-time.Second {
 			t.Errorf("due in %v", due)
 		}
 		if since := time.Since(all[3].Since); since != time.Second {

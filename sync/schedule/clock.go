@@ -6,6 +6,8 @@ import "time"
 // that are slewed gain milliseconds between two looks.
 const minJump = 30 * time.Second
 
+const century = 100 * 365 * 24 * time.Hour
+
 // clock is the schedule's own time line: the time since New, awake or asleep.
 // It never goes back.
 //
@@ -46,7 +48,8 @@ func (c *clock) date(at, now time.Duration) time.Time {
 	return c.wall().Round(0).Add(at - now)
 }
 
-// place returns where on the time line a date is.
+// place returns where on the time line a date is; at most a century ahead, so
+// that adding to it cannot overflow.
 func (c *clock) place(date time.Time, now time.Duration) time.Duration {
-	return now + date.Sub(c.wall().Round(0))
+	return now + min(date.Sub(c.wall().Round(0)), century)
 }

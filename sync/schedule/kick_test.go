@@ -114,8 +114,8 @@ func TestAKickWaitsForAllTheWorkOfARunThatGoesOn(t *testing.T) {
 		if left.get() != 0 {
 			t.Errorf("answered with %d runs of work left", left.get())
 		}
-		if st := r.wantState("a", schedule.Waiting); st.Due.Sub(time.Now()) != time.Hour {
-			t.Errorf("due in %v, want an hour", st.Due.Sub(time.Now()))
+		if st := r.wantState("a", schedule.Waiting); time.Until(st.Due) != time.Hour {
+			t.Errorf("due in %v, want an hour", time.Until(st.Due))
 		}
 	})
 }

@@ -26,6 +26,7 @@ package schedule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -219,7 +220,7 @@ func (s *Scheduler) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != notStarted {
-		return ErrStopped
+		return fmt.Errorf("a schedule can be run once: %w", ErrStopped)
 	}
 	s.state = started
 	s.turned = s.clock.now()

@@ -30,7 +30,7 @@ func (c *Conn) continuation(dst, line []byte) []byte {
 		return dst
 	}
 	dst = append(dst, "+ "...)
-	dst = appendText(dst, bytes.TrimLeft(line[1:], " "))
+	dst = appendPrintable(dst, bytes.TrimLeft(line[1:], " ")) // empty is the rule
 	return append(dst, "\r\n"...)
 }
 

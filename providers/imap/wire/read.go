@@ -6,8 +6,12 @@ import (
 	"strconv"
 )
 
-// readBuffer is the size to which the buffer returns after a large response.
-const readBuffer = 32 << 10
+// The read buffer begins small, since most sessions find nothing new; it grows
+// to readBuffer when more comes, and further for one large response only.
+const (
+	firstBuffer = 4 << 10
+	readBuffer  = 32 << 10
+)
 
 // reader is the state of Read; only the goroutine in Read touches it.
 type reader struct {
@@ -146,12 +150,7 @@ func (c *Conn) need(n int) error {
 // fill reads once, making room first.
 func (c *Conn) fill() error {
 	if c.w == len(c.buf) {
-		if c.r > 0 {
-			c.w = copy(c.buf, c.buf[c.r:c.w])
-			c.r = 0
-		} else {
-			c.buf = append(c.buf, make([]byte, len(c.buf))...)
-		}
+		c.makeRoom()
 	}
 	c.arm()
 	n, err := c.raw.Read(c.buf[c.w:])
@@ -161,6 +160,17 @@ func (c *Conn) fill() error {
 		return c.countBytes(n)
 	}
 	return err
+}
+
+// makeRoom moves what is unread to the front, into a larger buffer when this one
+// is small or full of one response.
+func (c *Conn) makeRoom() {
+	to := c.buf
+	if len(c.buf) < readBuffer || c.r == 0 {
+		to = make([]byte, 2*len(c.buf))
+	}
+	c.w = copy(to, c.buf[c.r:c.w])
+	c.r, c.buf = 0, to
 }
 
 func (c *Conn) countBytes(n int) error {

@@ -153,7 +153,7 @@ var _ net.Conn = (*Conn)(nil)
 // without waiting for TLS when something went wrong.
 func New(conn net.Conn, socket io.Closer, o Options) *Conn {
 	c := &Conn{raw: conn, socket: socket, opt: o}
-	c.reader.buf = make([]byte, readBuffer)
+	c.reader.buf = make([]byte, firstBuffer)
 	if o.Greeted {
 		c.reader.out = []byte("* OK ready\r\n")
 		return c

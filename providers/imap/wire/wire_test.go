@@ -111,6 +111,7 @@ func TestResponses(t *testing.T) {
 		{"a tag nobody used stays", "NOOP", "T9 OK x\r\nT1 OK x\r\n", "T1 OK x\r\n"},
 		{"a second completion stays", "NOOP", "T1 OK x\r\nT1 NO y\r\n", "T1 OK x\r\n"},
 		{"a continuation nobody waits for stays", "NOOP", "+ go on\r\nT1 OK x\r\n", "T1 OK x\r\n"},
+		{"an empty continuation for one who waits", "AUTHENTICATE PLAIN", "+\r\n+ \r\n+ YQ==\r\nT1 OK x\r\n", "+ \r\n+ \r\n+ YQ==\r\nT1 OK x\r\n"},
 		{"braces at the end of a text are no literal", "NOOP", "* OK see {5}\r\nT1 OK see {7}\r\n", "T1 OK see {7}\r\n"},
 		{"control characters in a text are blank", "NOOP", "T1 NO a\x01\x7fb\r\n", "T1 NO a  b\r\n"},
 		{"a code that does not end", "NOOP", "T1 NO [ALERT oops\r\n", "T1 NO ALERT oops\r\n"},
