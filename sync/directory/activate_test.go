@@ -4,8 +4,7 @@ import "testing"
 
 func TestActivateAllOwesALookBackForEverybody(t *testing.T) {
 	w := newWorld(t)
-	w.file(`{"kind":"candidate","ref":"nora","emails":["nora@example.net"]}`, `{"kind":"end","records":1}`)
-	w.reload()
+	w.take(`{"kind":"candidate","ref":"nora","emails":["nora@example.net"]}`)
 	before := w.keeper.Snapshot().Revision()
 	if err := w.keeper.ActivateAll(w.ctx); err != nil {
 		t.Fatal(err)
