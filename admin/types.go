@@ -98,9 +98,10 @@ type HeldSweep struct {
 
 // ErasureStatus is what is still to be erased.
 type ErasureStatus struct {
-	Pending int       `json:"pending"`         // purges whose last trace is still in the file
-	Oldest  time.Time `json:"oldest,omitzero"` // the oldest of them
-	Done    int       `json:"done"`            // purges since the store was made
+	Pending   int       `json:"pending"`            // purges whose last trace is still in the file
+	Oldest    time.Time `json:"oldest,omitzero"`    // the oldest of them
+	Done      int       `json:"done"`               // purges since the store was made
+	Rewritten time.Time `json:"rewritten,omitzero"` // the file, last: traces of before are gone
 }
 
 // StoreStatus is the daemon's own file.
@@ -140,7 +141,7 @@ type Mailbox struct {
 
 // Walk is one moving position in a mailbox. Only GET /v1/mailboxes/{id} shows them.
 type Walk struct {
-	Task    string    `json:"task"` // "main", "lookback", "audit"
+	Task    string    `json:"task"` // "main", "lookback", "audit", or the id of a task
 	Started time.Time `json:"started,omitzero"`
 	Scanned uint64    `json:"scanned"`
 	Matched uint64    `json:"matched"`
@@ -234,7 +235,11 @@ type Replay struct {
 // ReplayResult is what became of a replay.
 type ReplayResult struct {
 	Replayed int `json:"replayed"`
-	Erased   int `json:"erased"` // left out: their payload is no longer kept
+	// Rereading are events whose payload was erased: Tasks read the headers
+	// again, and then they are posted.
+	Rereading int      `json:"rereading"`
+	Tasks     []string `json:"tasks"`
+	Erased    int      `json:"erased"` // left out: their payload is gone, and so is the mail
 }
 
 // Record is one directory record with what the daemon makes of it.
