@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -22,9 +23,20 @@ const (
 	// in new events, whatever the ledger has.
 	TaskRedeliver TaskKind = "redeliver"
 	// TaskReread finds the messages of events whose payload retention erased, so
-	// that they can be replayed under their own ids. Replay makes it.
+	// that they can be replayed under their own ids. Replay makes it. Its walks
+	// enter nothing into the ledger: a page gives the events what they lack, of
+	// the messages and candidates they told before. An event is pending again
+	// once it lacks nothing or the task's last walk has ended, with what was
+	// found; where nothing was, it stays as it was with NotFoundAgain.
 	TaskReread TaskKind = "reread"
 )
+
+// TaskPrefix begins the id of every task, and of nothing else that walks.
+const TaskPrefix = "task_"
+
+// NotFoundAgain is the LastResult of an event for which a TaskReread found
+// nothing.
+const NotFoundAgain = "not found again"
 
 // TaskState is where a task stands.
 type TaskState string
@@ -59,28 +71,41 @@ type Task struct {
 	State   TaskState
 	Created time.Time
 	Ended   time.Time // zero while running
-	Left    int       // mailboxes whose walk has not ended
-	Scanned uint64    // headers, all walks together
-	Matched uint64    // messages with a pair of this task
-	New     uint64    // pairs that entered the ledger, or were delivered again
+	// Purged says that the task ended because its candidate was purged: what it
+	// was about is erased from Candidate and Addresses.
+	Purged  bool
+	Left    int    // mailboxes whose walk has not ended
+	Scanned uint64 // headers, all walks together
+	Matched uint64 // messages with a pair of this task
+	New     uint64 // pairs that entered the ledger, or were delivered again
 }
 
 // OwedWalk is one walk of a task that a mailbox has not ended.
 type OwedWalk struct {
-	Task  Task
-	Walk  Walk // Task.ID in this mailbox
+	Task Task // without Mailboxes and Events, which may be long
+	Walk Walk // Task.ID in this mailbox
+	// State has the task's Since and Addresses from the start, at version 0.
 	State WalkState
 }
 
+// MaxTaskWalks is how many walks one AddTasks may make: they are one
+// transaction, during which nothing else is committed.
+const MaxTaskWalks = 200_000
+
 // Tasks keeps them. A task's walk moves by Walks.Advance like any other; its
-// Batch.Done ends the walk in this mailbox, and the task with its last one.
-// Advance of a walk whose task was cancelled, or does not exist, is ErrConflict.
+// Batch.Done ends the walk in this mailbox, and the task with its last one. In
+// the same transaction it adds to the task's Scanned and Matched what the walk's
+// state grew by, and to New the pairs that were delivered. Advance of a walk
+// whose task was cancelled, or does not exist, is ErrConflict; one that brings
+// messages to a dry run is an error. A purge ends the candidate's tasks.
 type Tasks interface {
 	// AddTasks records tasks and their walks, all or nothing, and returns them
-	// with ids and states.
+	// with ids and states. A task without mailboxes has ended. ErrNotFound if the
+	// directory has no row of a task's candidate: what is purged is not walked
+	// for.
 	AddTasks(ctx context.Context, tasks []Task, now time.Time) ([]Task, error)
-	// Tasks lists the running tasks and those that ended within 7 days, oldest
-	// first.
+	// Tasks lists the running tasks and the ended ones that Expire has left,
+	// oldest first.
 	Tasks(ctx context.Context) ([]Task, error)
 	// Task returns one; ErrNotFound.
 	Task(ctx context.Context, id string) (Task, error)
@@ -131,10 +156,12 @@ type LedgerPair struct {
 type Ledger interface {
 	// PairStates returns the state of each pair, in the order given.
 	PairStates(ctx context.Context, keys []PairKey) ([]PairState, error)
-	// Message returns one message; ErrNotFound.
+	// Message returns one message; ErrNotFound. Its pairs stand in the order in
+	// which they entered.
 	Message(ctx context.Context, id string) (LedgerMessage, error)
 	// CandidateMessages lists the messages of a candidate in the ledger's order,
-	// which is no order a person knows, after a message id ("": from the start).
+	// which is no order a person knows, after a message id ("": from the start),
+	// at most limit of them (0: 100).
 	CandidateMessages(ctx context.Context, ref, after string, limit int) ([]LedgerMessage, error)
 }
 
@@ -143,7 +170,9 @@ type Ledger interface {
 // Erasure says what purges have left behind in the file: the pages they freed
 // keep their sealed bytes until the file is rewritten.
 type Erasure struct {
-	Pending     int       // purges and forgotten mailboxes since the last rewrite
+	// Pending counts the purges, and the mailboxes of which something was
+	// forgotten, since the last finished rewrite began.
+	Pending     int
 	Oldest      time.Time // the first of them; zero when there is none
 	LastRewrite time.Time // zero: never
 }
@@ -156,4 +185,20 @@ type Eraser interface {
 	// on meanwhile; writers wait for at most a fraction of a second at the end.
 	// Killed anywhere, the store is the old file or the new one, whole.
 	Rewrite(ctx context.Context, now time.Time) error
+}
+
+// CheckTasks says what is wrong with tasks that AddTasks is asked to record;
+// every implementation asks it first.
+func CheckTasks(tasks []Task) error {
+	walks := 0
+	for _, task := range tasks {
+		if task.Kind != TaskResync && task.Kind != TaskRedeliver {
+			return fmt.Errorf("a task of kind %q is not one that can be asked for", task.Kind)
+		}
+		walks += len(task.Mailboxes)
+	}
+	if walks > MaxTaskWalks {
+		return fmt.Errorf("%d tasks over their mailboxes are %d walks, more than the %d of one step: ask for fewer at a time", len(tasks), walks, MaxTaskWalks)
+	}
+	return nil
 }

@@ -301,7 +301,7 @@ func (f *fleet) resume(ctx context.Context, m *member) error {
 // like a new one.
 func (f *fleet) forget(ctx context.Context, id string) error {
 	<-f.schedule.Remove(id)
-	if err := f.store.ForgetMailbox(ctx, id); err != nil {
+	if err := f.store.ForgetMailbox(ctx, id, time.Now()); err != nil {
 		return fmt.Errorf("erasing mailbox %s: %w", id, err)
 	}
 	if m := f.member(id); m != nil {

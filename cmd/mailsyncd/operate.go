@@ -100,7 +100,7 @@ func (d *daemon) RotateKey(ctx context.Context) (admin.RotateResult, error) {
 	if err != nil {
 		return admin.RotateResult{}, admin.Invalid("secrets.key_file: %v", err)
 	}
-	if err := d.store.Rotate(ctx, keys); err != nil {
+	if _, err := d.store.Rotate(ctx, keys); err != nil {
 		return admin.RotateResult{}, fmt.Errorf("sealing the store again: %w; run `mailsyncd key rotate` again", err)
 	}
 	stats, err := d.store.Stats(ctx)

@@ -73,7 +73,9 @@ func (d outboxDesk) Replay(ctx context.Context, r admin.Replay) (admin.ReplayRes
 	if r.Dead {
 		f.State = store.EventDead
 	}
-	replayed, erased, err := d.store.Replay(ctx, f, time.Now())
+	done, err := d.store.Replay(ctx, f, time.Now())
 	d.courier.Notify()
-	return admin.ReplayResult{Replayed: replayed, Erased: erased}, err
+	return admin.ReplayResult{
+		Replayed: done.Replayed, Rereading: done.Rereading, Tasks: done.Tasks, Erased: done.Erased,
+	}, err
 }

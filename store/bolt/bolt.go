@@ -26,6 +26,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
 	"mailsyncd/store"
@@ -96,15 +97,27 @@ func freeBytes(dir string) (uint64, error) {
 // Store is an open file. Its methods may be called from any goroutine.
 type Store struct {
 	opts  Options
-	db    *bolt.DB
 	ring  *ring
 	epoch uint64
+	// file is the open file. A rewrite puts another one in its place; readers
+	// that have the old one finish there.
+	file atomic.Pointer[bolt.DB]
 
 	// writing is held over a whole write transaction and what memory must
-	// change together with it (the ring during a rotation).
+	// change together with it (the ring during a rotation, the file at the end
+	// of a rewrite).
 	writing sync.Mutex
-	// rotating lets one rotation run at a time.
-	rotating sync.Mutex
+	// rebuilding lets one rotation or one rewrite run at a time: a rotation
+	// changes every row, so a rewrite beside it would copy them all twice.
+	rebuilding sync.Mutex
+	// touched are the rows written since a rewrite last caught up; nil while
+	// none runs. Guarded by writing.
+	touched map[rowID]struct{}
+	// closing tells long work to stop at its next piece.
+	closing atomic.Bool
+	// step is called at the named steps of a rewrite; tests kill, fail and
+	// write there.
+	step func(name string) error
 	// broken is set once a commit failed in a way that leaves the file's state
 	// unknown, or damage was hit: every later call returns it.
 	broken atomic.Pointer[UnusableError]
@@ -116,9 +129,12 @@ var _ store.Store = (*Store)(nil)
 
 // Close waits for running transactions and closes the file.
 func (s *Store) Close() error {
+	s.closing.Store(true)
+	s.rebuilding.Lock()
+	defer s.rebuilding.Unlock()
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	return s.db.Close()
+	return s.file.Load().Close()
 }
 
 // Path returns the file's path.
@@ -130,10 +146,17 @@ func (s *Store) view(ctx context.Context, f func(t *tx) error) (err error) {
 		return err
 	}
 	defer s.rescue(&err)()
-	return s.db.View(func(btx *bolt.Tx) error {
-		t := newTx(s, btx)
-		return t.result(f(t))
-	})
+	for {
+		db := s.file.Load()
+		err := db.View(func(btx *bolt.Tx) error {
+			t := newTx(s, btx)
+			return t.result(f(t))
+		})
+		if !errors.Is(err, berrors.ErrDatabaseNotOpen) || db == s.file.Load() {
+			return err
+		}
+		// A rewrite closed the file between the two lines: read the new one.
+	}
 }
 
 // update runs f in a write transaction and commits it if f wrote anything.
@@ -153,7 +176,7 @@ func (s *Store) write(ctx context.Context, f func(t *tx) error) (t *tx, err erro
 		return nil, err
 	}
 	defer s.rescue(&err)()
-	btx, err := s.db.Begin(true)
+	btx, err := s.file.Load().Begin(true)
 	if err != nil {
 		return nil, fmt.Errorf("store: beginning a transaction: %w", err)
 	}
@@ -190,9 +213,14 @@ func (s *Store) breakOff(e *UnusableError) error {
 	return s.broken.Load()
 }
 
+var errClosed = errors.New("the store is closed")
+
 func (s *Store) usable(ctx context.Context) error {
 	if e := s.broken.Load(); e != nil {
 		return e
+	}
+	if s.closing.Load() {
+		return errClosed
 	}
 	return ctx.Err()
 }

@@ -102,6 +102,7 @@ func (t *tx) put(b bucket, key, plain []byte) {
 		return
 	}
 	t.dirty = true
+	t.s.touch(b, key)
 	if err := bk.Put(key, t.s.ring.seal(b, key, plain)); err != nil {
 		t.fail(fmt.Errorf("store: writing to bucket %q: %w", b, err))
 	}
@@ -113,6 +114,7 @@ func (t *tx) del(b bucket, key []byte) bool {
 		return false
 	}
 	t.dirty = true
+	t.s.touch(b, key)
 	if err := t.bucket(b).Delete(key); err != nil {
 		t.fail(fmt.Errorf("store: deleting from bucket %q: %w", b, err))
 	}

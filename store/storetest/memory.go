@@ -87,6 +87,10 @@ type state struct {
 	purges    int
 	mark      int
 	ages      int
+	lastTask  int
+	tasks     []*memTask             // oldest first
+	skeletons map[uint64]memSkeleton // by position: events that were erased
+	erasure   store.Erasure
 }
 
 // memMessage is one message of the ledger.
@@ -94,7 +98,9 @@ type memMessage struct {
 	thread   *memThread
 	holdings []store.Holding
 	pairs    []store.Pair
-	last     uint64 // the last event that carries it
+	entered  map[string]time.Time // by candidate
+	last     uint64               // the last event that carries it
+	again    string               // the last task that delivered it again
 }
 
 // memThread is one thread; into is set once it became an alias.
@@ -135,6 +141,7 @@ func NewMemory(o MemoryOptions) *Memory {
 		open:      map[string][]uint64{},
 		rows:      map[store.RowKey]store.Row{},
 		tombs:     map[string]store.Tombstone{},
+		skeletons: map[uint64]memSkeleton{},
 	}}
 }
 
@@ -200,6 +207,9 @@ func (m *Memory) Walk(ctx context.Context, w store.Walk) (st store.WalkState, er
 	err = m.do(ctx, "Walk", func(s *state) error {
 		st = s.walks[w]
 		st.Addresses = slices.Clone(st.Addresses)
+		if t := s.task(w.Task); t != nil && st.Version > 0 {
+			st.Addresses = slices.Clone(t.Addresses)
+		}
 		return nil
 	})
 	return st, err
@@ -245,8 +255,12 @@ func (m *Memory) SetMailbox(ctx context.Context, mb store.Mailbox, e *store.Mail
 }
 
 // ForgetMailbox implements store.Store.
-func (m *Memory) ForgetMailbox(ctx context.Context, id string) error {
+func (m *Memory) ForgetMailbox(ctx context.Context, id string, now time.Time) error {
 	return m.do(ctx, "ForgetMailbox", func(s *state) error {
+		if s.knows(id) {
+			s.erased(now)
+		}
+		s.dropOwed(id, now)
 		delete(s.mailboxes, id)
 		for w := range s.walks {
 			if w.Mailbox == id {
@@ -367,9 +381,11 @@ func (m *Memory) Change(ctx context.Context, c store.Change) error {
 			return fmt.Errorf("directory change from revision %d at %d: %w", c.From, s.revision, store.ErrConflict)
 		}
 		s.revision++
+		addresses := map[string]bool{}
 		for _, p := range c.Purges {
-			s.purge(p, c.Now)
+			s.purge(p, c.Now, addresses)
 		}
+		s.restartWalks(addresses)
 		for _, k := range c.Delete {
 			delete(s.rows, k)
 		}

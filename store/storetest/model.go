@@ -116,7 +116,7 @@ func (p *player) choose() (string, step) {
 			c.Events = []store.DirectoryEvent{{Type: store.DirectoryConflict, Candidate: fmt.Sprint("cand", n), Address: "x"}}
 		})
 	case 8:
-		return "forget", func(b *bench) string { return b.said(b.ForgetMailbox(b.ctx, box)) }
+		return "forget", func(b *bench) string { return b.said(b.ForgetMailbox(b.ctx, box, b.now)) }
 	case 9:
 		return "reopen", func(b *bench) string { b.reopen(); return "" }
 	case 10:
@@ -124,7 +124,7 @@ func (p *player) choose() (string, step) {
 		return "replay", func(b *bench) string { return b.said(b.Replay(b.ctx, f, b.now)) }
 	case 11:
 		return "expire", func(b *bench) string {
-			return b.said(b.Expire(b.ctx, b.now.Add(-20*time.Minute), b.now.Add(-40*time.Minute)))
+			return b.said(b.Expire(b.ctx, store.Expiry{Delivered: b.now.Add(-20 * time.Minute), Dead: b.now.Add(-40 * time.Minute), Tasks: b.now.Add(-30 * time.Minute)}))
 		}
 	}
 	states := []store.EventState{store.EventDelivered, store.EventDelivered, store.EventPending, store.EventDead}
