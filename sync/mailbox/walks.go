@@ -62,11 +62,12 @@ func (p *pass) owed(ctx context.Context, row store.Mailbox) (store.WalkState, bo
 		return store.WalkState{}, false, nil
 	}
 	walk := store.WalkState{Revision: upTo, Started: time.Now().UTC()}
-	if walk.Since = p.earliest(acts); !whole {
-		walk.Since = p.forgotten(row)
-	}
 	if whole {
-		walk.Addresses = addresses(acts)
+		walk.Since, walk.Addresses = p.earliest(acts), addresses(acts)
+	} else {
+		// The log of activations no longer reaches back, so nobody knows how old
+		// the oldest is. All began after the first sync: the horizon covers them.
+		walk.Since = row.Horizon
 	}
 	return walk, true, nil
 }
@@ -81,15 +82,6 @@ func (p *pass) earliest(acts []store.Activation) time.Time {
 		}
 	}
 	return since
-}
-
-// forgotten is where a look-back begins when the log of activations no longer
-// reaches back: none of them is older than the last poll that was noted.
-func (p *pass) forgotten(row store.Mailbox) time.Time {
-	if row.LastSuccess.IsZero() {
-		return row.Horizon
-	}
-	return row.LastSuccess.Add(-successEvery - p.cfg.Backfill)
 }
 
 // addresses lists the activated addresses, or nil for "walk for all".
