@@ -111,7 +111,11 @@ type boxModel struct {
 	lost, everLost bool
 	// pass is the pass that runs now, 0 when none.
 	pass int
-	seen map[*copy]bool // by the pass that runs
+	// seen are the copies the pass that runs may have read, free the addresses
+	// that own_address did not refuse at some time during it: guards are asked
+	// when a page is decided, candidates when it is committed.
+	seen map[*copy]bool
+	free map[string]bool
 }
 
 // request is a resync or redelivery.
@@ -210,6 +214,11 @@ func (m *model) publish() {
 
 // regrant keeps since when each address matches, for the store and for passes.
 func (m *model) regrant() {
+	for _, b := range m.boxes {
+		if b.pass != 0 {
+			m.guard(b)
+		}
+	}
 	for _, ref := range refs {
 		for _, a := range addresses {
 			g := grant{ref, a}
@@ -255,7 +264,8 @@ func (m *model) take(c *copy) {
 // begin notes that a pass reads from now on.
 func (m *model) begin(box string) {
 	b := m.boxes[box]
-	b.pass, b.seen = m.tick(), map[*copy]bool{}
+	b.pass, b.seen, b.free = m.tick(), map[*copy]bool{}, map[string]bool{}
+	m.guard(b)
 	if b.firstTry.IsZero() {
 		b.firstTry = time.Now()
 	}
@@ -267,6 +277,13 @@ func (m *model) begin(box string) {
 		if c.tried == 0 {
 			c.tried = b.pass
 		}
+	}
+}
+
+// guard notes the addresses that a page decided now lets pass.
+func (m *model) guard(b *boxModel) {
+	for _, a := range addresses {
+		b.free[a] = b.free[a] || a != staff && (!m.committed.owned(a) || !m.published.owned(a))
 	}
 }
 
@@ -286,10 +303,11 @@ func (m *model) committing(box string) {
 }
 
 func (m *model) mayCommit(box string, c *copy, ref, address string) bool {
-	if address == staff || !m.committed.matches(ref, address) || m.committed.owned(address) && m.published.owned(address) {
+	b := m.boxes[box]
+	if !b.free[address] || !m.committed.matches(ref, address) {
 		return false
 	}
-	horizon := m.boxes[box].firstTry.Add(-backfill - slack)
+	horizon := b.firstTry.Add(-backfill - slack)
 	for _, r := range m.requests {
 		if r.ref == ref && r.owed[box] && r.since.Before(horizon) {
 			horizon = r.since.Add(-slack)
@@ -303,7 +321,7 @@ func (m *model) mayCommit(box string, c *copy, ref, address string) bool {
 func (m *model) end(box string, complete bool) (owed []pair) {
 	b, now := m.boxes[box], time.Now()
 	start := b.pass
-	b.pass, b.seen = 0, nil
+	b.pass, b.seen, b.free = 0, nil, nil
 	m.tick()
 	if complete {
 		if b.firstDone.IsZero() {
@@ -378,7 +396,7 @@ func (m *model) drains(b *boxModel, c *copy, g since) bool {
 // looksBack: the candidate came later than the mail. One complete pass may still
 // end an older look-back; the second one owes this one.
 func (m *model) looksBack(b *boxModel, c *copy, g since) bool {
-	return b.before > g.seq && c.placed < b.before &&
+	return g.seq > c.tried && b.before > g.seq && c.placed < b.before &&
 		!c.stamp.Before(b.horizon()) && !c.stamp.Before(g.at.Add(-backfill+slack))
 }
 

@@ -1,7 +1,6 @@
 package proptest_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -503,7 +502,7 @@ func (w *world) tasks() (all []store.Task) {
 func (w *world) cancelTasks() {
 	for _, r := range w.model.requests {
 		w.quietly(func() {
-			if _, err := w.mem.CancelTask(w.ctx, r.id, time.Now()); err != nil {
+			if _, err := w.mem.CancelTask(w.ctx, r.id, time.Now()); err != nil && !errors.Is(err, store.ErrNotFound) {
 				w.fail(broken, "cancelling a task: %v", err)
 			}
 		})
@@ -608,13 +607,17 @@ func (w *world) drainOutbox() {
 	w.fail(broken, "the outbox does not run empty")
 }
 
-// nextDue is when the next event is due, and whether there is any.
-func (w *world) nextDue() (time.Time, bool) {
-	waiting := w.events(store.EventFilter{State: store.EventPending})
-	if len(waiting) == 0 {
-		return time.Time{}, false
+// nextDue is when the next event is due, and whether any waits. What is due
+// already waits for another event: of its stream, or for a candidate.purged.
+func (w *world) nextDue() (next time.Time, waiting bool) {
+	now := time.Now()
+	for _, e := range w.events(store.EventFilter{State: store.EventPending}) {
+		waiting = true
+		if e.Due.After(now) && (next.IsZero() || e.Due.Before(next)) {
+			next = e.Due
+		}
 	}
-	return slices.MinFunc(waiting, func(a, b store.Event) int { return cmp.Compare(a.Due.UnixNano(), b.Due.UnixNano()) }).Due, true
+	return next, waiting
 }
 
 // judge holds the end of a life to the model.
