@@ -111,7 +111,7 @@ func (r *replaying) wants(no uint64) bool {
 	if !ok {
 		return false
 	}
-	found := false
+	found, since := false, r.since
 	for _, m := range bones.Messages {
 		row, _ := r.t.message(r.t.s.ring.index.key(tMessage, m.ID))
 		for _, h := range row.Holdings {
@@ -119,12 +119,12 @@ func (r *replaying) wants(no uint64) bool {
 				r.mailboxes[h.ID], found = true, true
 			}
 		}
-		if m.Received != 0 && (r.since == 0 || m.Received < r.since) {
-			r.since = m.Received
+		if m.Received != 0 && (since == 0 || m.Received < since) {
+			since = m.Received
 		}
 	}
 	if found {
-		r.events = append(r.events, no)
+		r.events, r.since = append(r.events, no), since
 	}
 	return found
 }

@@ -317,7 +317,7 @@ func (s *state) reread(lost []*store.Event, now time.Time) *memTask {
 			boxes[id] = true
 		}
 		for _, bone := range s.skeletons[e.No].messages {
-			if earliest.IsZero() || bone.received.Before(earliest) && !bone.received.IsZero() {
+			if !bone.received.IsZero() && (earliest.IsZero() || bone.received.Before(earliest)) {
 				earliest = bone.received
 			}
 		}
