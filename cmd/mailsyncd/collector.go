@@ -29,6 +29,8 @@ var (
 	descStopped   = prometheus.NewDesc("mailsyncd_polling_stopped", "1 while nothing is polled for this reason.", []string{"reason"}, nil)
 	descLookbacks = prometheus.NewDesc("mailsyncd_lookbacks_pending", "Mailboxes that have not looked back up to the newest directory revision.", nil, nil)
 	descPurges    = prometheus.NewDesc("mailsyncd_purges_total", "Candidates purged since the store was made.", nil, nil)
+	descErasure   = prometheus.NewDesc("mailsyncd_erasure_pending_seconds", "Age of the oldest purge whose last trace is still in the store's file; 0 when there is none.", nil, nil)
+	descMissing   = prometheus.NewDesc("mailsyncd_unaccounted_messages", "Pairs of message and candidate that the last daily reconcile of each mailbox found neither delivered nor refused.", nil, nil)
 	descBytes     = prometheus.NewDesc("mailsyncd_store_bytes", "Size of the store's file.", nil, nil)
 	descReload    = prometheus.NewDesc("mailsyncd_config_reload_success", "1 if the last reload was taken, 0 if it was refused.", nil, nil)
 	descBuild     = prometheus.NewDesc("mailsyncd_build_info", "1, with the build as labels.", []string{"version", "revision", "goversion"}, nil)
@@ -47,8 +49,8 @@ func newCollector(d *daemon) prometheus.Collector { return collector{d} }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descMailboxes, descStale, descOldest, descStopped, descLookbacks, descPurges, descBytes,
-		descReload, descBuild, descSuccess,
+		descMailboxes, descStale, descOldest, descStopped, descLookbacks, descPurges, descErasure,
+		descMissing, descBytes, descReload, descBuild, descSuccess,
 	} {
 		ch <- d
 	}
@@ -71,7 +73,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descBytes, float64(stats.Bytes))
 		ch <- prometheus.MustNewConstMetric(descPurges, prometheus.CounterValue, float64(stats.Purges))
 	}
+	if e, err := c.d.store.Erasure(ctx); err == nil {
+		gauge(descErasure, erasurePending(e, time.Now()).Seconds())
+	}
+	if n, err := c.d.unaccounted(ctx); err == nil {
+		gauge(descMissing, float64(n))
+	}
 	c.mailboxes(ctx, gauge)
+}
+
+// unaccounted is what the newest reconciles of all mailboxes missed.
+func (d *daemon) unaccounted(ctx context.Context) (n int, err error) {
+	rows, err := d.store.Mailboxes(ctx)
+	for _, row := range rows {
+		if row.State != store.MailboxRemoved {
+			n += row.Unaccounted
+		}
+	}
+	return n, err
 }
 
 // mailboxes counts states and names nobody unless the configuration says so.

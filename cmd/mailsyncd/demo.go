@@ -76,7 +76,7 @@ func runDemo(ctx context.Context, stdout, stderr io.Writer, keep bool) (err erro
 		return err
 	}
 	defer d.receiver.stop()
-	if d.daemon, err = newDaemon(d.cfg, stderr); err != nil {
+	if d.daemon, err = newDaemon(d.cfg, stderr, nil); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.daemon.close()) }()

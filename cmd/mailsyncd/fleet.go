@@ -57,6 +57,10 @@ type member struct {
 	cfg  config.Mailbox
 	box  *mailbox.Mailbox
 	last pass // the newest pass of this process
+	// whole tells that a pass of this process got to its end.
+	whole bool
+	// calls wait for a reconcile, which the next pass serves.
+	calls []*reconcileCall
 }
 
 // pass is how a pass ended.
@@ -68,14 +72,15 @@ type pass struct {
 
 // settings are what all mailboxes share; a change makes them anew.
 type settings struct {
-	backfill time.Duration
-	privacy  mailbox.Privacy
-	link     string
+	backfill  time.Duration
+	reconcile time.Duration
+	privacy   mailbox.Privacy
+	link      string
 }
 
 func sharedSettings(cfg *config.Config) settings {
 	return settings{
-		backfill: cfg.Sync.Backfill,
+		backfill: cfg.Sync.Backfill, reconcile: cfg.Sync.Reconcile,
 		privacy: mailbox.Privacy{
 			OmitSubject: cfg.Privacy.Subject == config.PrivacyOmit,
 			OmitOthers:  cfg.Privacy.OtherAddresses == config.PrivacyOmit,
@@ -139,7 +144,7 @@ func (f *fleet) newBox(cfg config.Mailbox, opener providers.Opener) *mailbox.Mai
 			}
 			return nil // not a nil *Snapshot in a non-nil interface
 		},
-		Backfill: shared.backfill, Privacy: shared.privacy, Link: shared.link,
+		Backfill: shared.backfill, Reconcile: shared.reconcile, Privacy: shared.privacy, Link: shared.link,
 	})
 }
 
@@ -248,7 +253,9 @@ func (f *fleet) pass(ctx context.Context, id string) schedule.Verdict {
 	report, err := m.box.Pass(ctx)
 	f.mu.Lock()
 	m.last = pass{began: began, ended: time.Now(), report: report, err: err}
+	m.whole = m.whole || err == nil && !report.More
 	f.mu.Unlock()
+	f.serve(ctx, m, err)
 	return verdict(report, err)
 }
 
@@ -297,6 +304,18 @@ func (f *fleet) resume(ctx context.Context, m *member) error {
 	return nil
 }
 
+// nudge has a mailbox polled soon, or with "" every one that may be tried
+// without being named, and does not wait for it.
+func (f *fleet) nudge(id string) {
+	ctx, gone := context.WithCancel(context.Background())
+	gone() // nobody waits
+	if id == "" {
+		f.schedule.KickAll(ctx)
+		return
+	}
+	_ = f.schedule.Kick(ctx, id) // what cannot be polled now is polled when it can
+}
+
 // forget erases a mailbox's rows. One that is still configured begins again
 // like a new one.
 func (f *fleet) forget(ctx context.Context, id string) error {
@@ -321,6 +340,13 @@ func (f *fleet) lastPass(m *member) pass {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return m.last
+}
+
+// polledWhole tells that a pass of this process over a mailbox got to its end.
+func (f *fleet) polledWhole(m *member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.whole
 }
 
 func (f *fleet) ids() []string {

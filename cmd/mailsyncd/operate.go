@@ -19,8 +19,8 @@ import (
 	"mailsyncd/webhook"
 )
 
-// What the admin socket asks, answered from the parts. The outbox and the
-// directory are in operate_outbox.go and operate_directory.go.
+// What the admin socket asks, answered from the parts. The outbox, the directory,
+// tasks and the answers to "why" and "is it all there" are in files of their own.
 
 const (
 	// staleAfter is how many intervals without a success make a mailbox stale.
@@ -32,7 +32,8 @@ const (
 func (d *daemon) adminHandler() http.Handler {
 	return admin.New(admin.Config{
 		Daemon: d, Mailboxes: mailboxDesk{d}, Syncer: mailboxDesk{d},
-		Deliveries: outboxDesk{d}, Directory: directoryDesk{d}, Webhook: webhookDesk{d}, Log: d.log,
+		Deliveries: outboxDesk{d}, Directory: directoryDesk{d}, Tasks: taskDesk{d}, Inquiry: inquiryDesk{d},
+		Webhook: webhookDesk{d}, Log: d.log,
 	})
 }
 
@@ -49,6 +50,10 @@ func (d *daemon) Status(ctx context.Context) (admin.Status, error) {
 	if err != nil {
 		return admin.Status{}, err
 	}
+	erasure, err := d.store.Erasure(ctx)
+	if err != nil {
+		return admin.Status{}, err
+	}
 	cfg := d.cfg.Load()
 	st := admin.Status{
 		Version: d.Version().Version, Started: d.started, UptimeSeconds: int64(time.Since(d.started).Seconds()),
@@ -60,7 +65,9 @@ func (d *daemon) Status(ctx context.Context) (admin.Status, error) {
 		},
 		Webhook:   d.webhookStatus(),
 		Directory: d.directoryStatus(),
-		Erasure:   admin.ErasureStatus{Done: stats.Purges},
+		Erasure: admin.ErasureStatus{
+			Pending: erasure.Pending, Oldest: erasure.Oldest, Done: stats.Purges, Rewritten: erasure.LastRewrite,
+		},
 		Store: admin.StoreStatus{
 			Bytes: stats.Bytes, Epoch: stats.Epoch, Messages: stats.Messages, Threads: stats.Threads,
 			RotationDue: stats.RotationDue,
@@ -282,6 +289,15 @@ func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, err
 	for _, t := range tasks {
 		out.Walks = append(out.Walks, admin.Walk{
 			Task: t.Name, Started: t.State.Started, Scanned: t.State.Scanned, Matched: t.State.Matched,
+		})
+	}
+	if err != nil {
+		return out, err
+	}
+	owed, err := d.store.Owed(ctx, id)
+	for _, o := range owed {
+		out.Walks = append(out.Walks, admin.Walk{
+			Task: o.Task.ID, Started: o.State.Started, Scanned: o.State.Scanned, Matched: o.State.Matched,
 		})
 	}
 	return out, err

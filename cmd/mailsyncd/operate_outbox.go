@@ -75,6 +75,9 @@ func (d outboxDesk) Replay(ctx context.Context, r admin.Replay) (admin.ReplayRes
 	}
 	done, err := d.store.Replay(ctx, f, time.Now())
 	d.courier.Notify()
+	if len(done.Tasks) > 0 {
+		d.fleet.nudge("") // they read the headers again
+	}
 	return admin.ReplayResult{
 		Replayed: done.Replayed, Rereading: done.Rereading, Tasks: done.Tasks, Erased: done.Erased,
 	}, err

@@ -21,11 +21,15 @@ type environment struct {
 	stdin          io.Reader
 	getenv         func(string) string
 	now            func() time.Time
+	every          time.Duration // how often a command that waits looks
 }
+
+// lookEvery is how often a command looks how far its task is.
+const lookEvery = 500 * time.Millisecond
 
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now}
+	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now, lookEvery}
 	return env.run(ctx, args)
 }
 
@@ -70,6 +74,10 @@ func commands(env *environment) []*cobra.Command {
 		newDemoCommand(env),
 		newStatusCommand(env),
 		newSyncCommand(env),
+		newResyncCommand(env),
+		newTasksCommand(env),
+		newExplainCommand(env),
+		newReconcileCommand(env),
 		newDeliveriesCommand(env),
 		newDirectoryCommand(env),
 		newMailboxCommand(env),
