@@ -241,9 +241,6 @@ func (w *rewriting) copyAll(ctx context.Context) error {
 }
 
 func (w *rewriting) copyBucket(ctx context.Context, b bucket) error {
-	if err := w.put(b, nil); err != nil {
-		return err
-	}
 	for from, more := []byte(nil), true; more; {
 		var rows []sealedRow
 		err := w.view(ctx, func(t *tx) error {
