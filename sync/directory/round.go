@@ -153,7 +153,7 @@ func (r *round) settleCandidate(old row, next directory.Stored, same bool) {
 		r.batch.Put = append(r.batch.Put, store.Row{
 			Kind: string(next.Kind), Ref: next.Ref, Value: next.Encode(), Active: active,
 		})
-		r.activate(next.Ref, old.active, active)
+		r.activate(next.Ref, kept(old.active, active), active)
 	}
 	switch _, was := old.Active(r.k.job); {
 	case r.fresh:
@@ -246,6 +246,19 @@ func (r *round) activate(ref string, old, active []string) {
 			})
 		}
 	}
+}
+
+// kept are the addresses that need no look-back because they were active before.
+// When one of a candidate's goes, none of the others counts: a page may have been
+// decided by the one that goes, and its commit drops the match although the mail
+// names another one too.
+func kept(old, active []string) []string {
+	for _, key := range old {
+		if !slices.Contains(active, key) {
+			return nil
+		}
+	}
+	return old
 }
 
 // flush commits a full batch in the middle of a round and marks the directory
