@@ -107,7 +107,8 @@ func TestLifeOfALateCandidate(t *testing.T) {
 		}
 	}
 	w.receiver.wantPairs(all)
-	if out := w.must("reconcile"); !strings.Contains(out, "unaccounted") {
+	out := w.must("reconcile", "--output", "json")
+	if !strings.Contains(strings.ReplaceAll(out, " ", ""), `"unaccounted":0`) {
 		t.Errorf("reconcile says:\n%s", out)
 	}
 
@@ -125,9 +126,7 @@ func (w *world) purge(rnd *rand.Rand) {
 	w.settle()
 	w.receiver.wantOnePurge("late")
 	posts := w.receiver.count()
-	if _, err := w.run("deliveries", "replay", "--candidate", "late"); err == nil {
-		w.t.Log("a replay of a purged candidate found something to do")
-	}
+	w.must("deliveries", "replay", "--candidate", "late") // of all there was, only the purge itself is left
 	w.stop()
 
 	// The file is rewritten at the start after a purge; it dies in the middle.
@@ -137,6 +136,9 @@ func (w *world) purge(rnd *rand.Rand) {
 	w.start()
 	w.settle()
 	for _, p := range w.receiver.after(posts) {
+		if p.event.Type == "candidate.purged" {
+			continue
+		}
 		if strings.Contains(string(p.body), `"late"`) || strings.Contains(string(p.body), "late@cand.example") {
 			w.t.Errorf("%s of %s names the purged candidate", p.event.Type, p.id)
 		}
