@@ -64,8 +64,8 @@ func tryPage(ctx context.Context, s *bolt.Store, i int, n int) error {
 	return err
 }
 
-// deliver posts all that is due.
-func deliver(t testing.TB, s *bolt.Store) {
+// deliverAll posts all that is due.
+func deliverAll(t testing.TB, s *bolt.Store) {
 	t.Helper()
 	for {
 		due, _, err := s.Due(t.Context(), benchNow(), 500, nil)
@@ -105,9 +105,9 @@ func pending(t testing.TB, s *bolt.Store) int {
 	return e.Pending
 }
 
-// lived returns a store in which candidate 0 left traces of every kind: ledger,
+// withHistory returns a store in which candidate 0 left traces of every kind: ledger,
 // threads, delivered, erased and waiting events, tasks, walks, activations.
-func lived(t *testing.T, o bolt.Options) *bolt.Store {
+func withHistory(t *testing.T, o bolt.Options) *bolt.Store {
 	t.Helper()
 	s := open(t, o)
 	acts := []store.Activation{{Key: "cand_0@example.net", Ref: "cand_0"}}
@@ -115,13 +115,13 @@ func lived(t *testing.T, o bolt.Options) *bolt.Store {
 	for i := range 10 {
 		page(t, s, i, 20)
 	}
-	deliver(t, s)
+	deliverAll(t, s)
 	_, err := s.Expire(t.Context(), store.Expiry{Delivered: benchNow().Add(time.Second)})
 	mustNot(t, err)
 	for i := range 10 {
 		page(t, s, 10+i, 20)
 	}
-	deliver(t, s)
+	deliverAll(t, s)
 	page(t, s, 30, 20)
 	added, err := s.AddTasks(t.Context(), []store.Task{{
 		Kind: store.TaskResync, Candidate: "cand_0", Addresses: []string{"cand_0@example.net"}, Mailboxes: []string{"rita"},
@@ -139,7 +139,7 @@ func lived(t *testing.T, o bolt.Options) *bolt.Store {
 // taken before the purge, so this is checked for exactly what was there.
 func TestAPurgeAndARewriteLeaveNoByte(t *testing.T) {
 	o := options(t)
-	mustNot(t, lived(t, o).Close())
+	mustNot(t, withHistory(t, o).Close())
 	before := raw(t, o.Path)
 	s := open(t, o)
 	purge(t, s, "cand_0")
@@ -192,7 +192,7 @@ func occurring(t *testing.T, path string, values []string) (n int) {
 // The file that was replaced is overwritten, not only unlinked.
 func TestTheReplacedFileIsOverwritten(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	old, err := os.Open(o.Path)
 	mustNot(t, err)
 	defer old.Close()
@@ -217,7 +217,7 @@ func TestTheReplacedFileIsOverwritten(t *testing.T) {
 // end the new file holds what the old one did, byte by byte.
 func TestRowsWrittenDuringARewriteAreInTheNewFile(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	last := filepath.Join(t.TempDir(), "old.db")
 	writes := 0
 	s.OnStep(func(step string) error {
@@ -225,7 +225,7 @@ func TestRowsWrittenDuringARewriteAreInTheNewFile(t *testing.T) {
 		case slices.Contains(bolt.StepsBeforeReplace(), step):
 			writes++
 			page(t, s, 100+writes, 20)
-			deliver(t, s)
+			deliverAll(t, s)
 			purge(t, s, fmt.Sprint("cand_", writes))
 		case step == "linked": // writers wait, nothing more comes into the old file
 			file, err := os.ReadFile(o.Path)
@@ -280,7 +280,7 @@ func TestALoadOfTheDirectoryDuringARewrite(t *testing.T) {
 }
 
 func TestReadersFinishOnTheFileTheyBeganWith(t *testing.T) {
-	s := lived(t, options(t))
+	s := withHistory(t, options(t))
 	replaced, let, read := make(chan struct{}), make(chan struct{}), make(chan error)
 	s.OnStep(func(step string) error {
 		if step == "replaced" {
@@ -338,7 +338,7 @@ func TestARewriteThatFailsLeavesTheStoreInUse(t *testing.T) {
 	for _, step := range slices.Concat(bolt.StepsBeforeReplace(), bolt.StepsBeforeRename(), bolt.StepsAfterReplace()) {
 		t.Run(step, func(t *testing.T) {
 			o := options(t)
-			s := lived(t, o)
+			s := withHistory(t, o)
 			purge(t, s, "cand_0")
 			_ = failing(t, s, step)
 			want := 1
@@ -368,7 +368,7 @@ func TestARewriteThatFailsLeavesTheStoreInUse(t *testing.T) {
 // a power loss would take back.
 func TestARenameOfUnknownFateStopsTheStore(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	purge(t, s, "cand_0")
 	err := failing(t, s, bolt.StepRenamed)
 	if !errors.Is(err, store.ErrUnusable) || !errors.Is(s.Writable(t.Context()), store.ErrUnusable) {
@@ -387,7 +387,7 @@ func TestARewriteNeedsRoomForACopy(t *testing.T) {
 	o := options(t)
 	free := uint64(1 << 40)
 	o.MinFreeBytes, o.FreeBytes = 1000, func(string) (uint64, error) { return free, nil }
-	s := lived(t, o)
+	s := withHistory(t, o)
 	free = 2000
 	err := s.Rewrite(t.Context(), benchNow())
 	if !errors.Is(err, store.ErrDiskLow) {
@@ -399,7 +399,7 @@ func TestARewriteNeedsRoomForACopy(t *testing.T) {
 
 func TestClosingEndsARewrite(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	copied := make(chan struct{})
 	s.OnStep(func(step string) error {
 		if step == "begun" {
@@ -421,7 +421,7 @@ func TestClosingEndsARewrite(t *testing.T) {
 
 func TestACancelledRewriteStops(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.OnStep(func(step string) error { cancel(); return nil })
 	if err := s.Rewrite(ctx, benchNow()); !errors.Is(err, context.Canceled) {
@@ -437,7 +437,7 @@ func TestACancelledRewriteStops(t *testing.T) {
 // the store no more.
 func TestWhoWaitsForTheLockGetsTheNewFile(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	o.LockTimeout = time.Minute
 	opened, failed := make(chan *bolt.Store, 1), make(chan error, 1)
 	s.OnStep(func(step string) error {
@@ -472,7 +472,7 @@ func TestARewriteFollowsASymbolicLink(t *testing.T) {
 	o := options(t)
 	target := filepath.Join(t.TempDir(), "elsewhere.db")
 	o.Path = target
-	mustNot(t, lived(t, o).Close())
+	mustNot(t, withHistory(t, o).Close())
 	o.Path = filepath.Join(t.TempDir(), "link.db")
 	mustNot(t, os.Symlink(target, o.Path))
 	s := open(t, o)
@@ -489,7 +489,7 @@ func TestARewriteFollowsASymbolicLink(t *testing.T) {
 
 func TestTheNewFileIsPrivateAndShorter(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	var refs []string
 	for c := range 20 {
 		refs = append(refs, fmt.Sprint("cand_", c))
@@ -509,7 +509,7 @@ func TestTheNewFileIsPrivateAndShorter(t *testing.T) {
 // somebody keeps under another name is not overwritten.
 func TestOpenClearsAwayWhatARewriteLeft(t *testing.T) {
 	o := options(t)
-	mustNot(t, lived(t, o).Close())
+	mustNot(t, withHistory(t, o).Close())
 	kept := filepath.Join(t.TempDir(), "backup")
 	mustNot(t, os.WriteFile(kept, []byte("a backup"), 0o600))
 	mustNot(t, os.WriteFile(o.Path+".rewrite", []byte("half a copy"), 0o600))
@@ -523,7 +523,7 @@ func TestOpenClearsAwayWhatARewriteLeft(t *testing.T) {
 
 func TestRotationCountsWhatItResealed(t *testing.T) {
 	o := options(t)
-	s := lived(t, o)
+	s := withHistory(t, o)
 	mustNot(t, s.Close())
 	rows := 0
 	for key := range raw(t, o.Path) {
@@ -565,7 +565,7 @@ func TestAKilledRewrite(t *testing.T) {
 			keys, err := bolt.LoadKeys(key)
 			mustNot(t, err)
 			o.Keys = keys
-			s := lived(t, o)
+			s := withHistory(t, o)
 			purge(t, s, "cand_0")
 			mustNot(t, s.Close())
 			acknowledged := killed(t, step, o.Path, key)
