@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Lives are short and leave nothing behind: collecting after each few costs
+	// more than the memory is worth.
+	debug.SetGCPercent(800)
+	goleak.VerifyTestMain(m)
+}
 
 // seedEnv plays one life alone: MAILSYNCD_TEST_SEED=4711 go test ./internal/proptest
 const seedEnv = "MAILSYNCD_TEST_SEED"

@@ -223,7 +223,7 @@ func (m *model) regrant() {
 		for _, a := range addresses {
 			g := grant{ref, a}
 			_, had := m.grants[g]
-			has := a != staff && m.committed.matches(ref, a) && m.published.matches(ref, a) &&
+			has := a != staff && m.committed.matches(ref, a) && m.published.matches(ref, a) && !m.loses(ref) &&
 				!m.committed.owned(a) && !m.published.owned(a)
 			switch {
 			case has && !had:
@@ -233,6 +233,14 @@ func (m *model) regrant() {
 			}
 		}
 	}
+}
+
+// loses tells that passes still match a candidate by an address it has no more.
+// What they decide by it is dropped when it is committed, also where the mail
+// names another address; so the others begin anew when the loss is known.
+func (m *model) loses(ref string) bool {
+	has := m.committed.people[ref].emails
+	return slices.ContainsFunc(m.published.people[ref].emails, func(a string) bool { return !slices.Contains(has, a) })
 }
 
 // ---- mail in folders ---------------------------------------------------
@@ -355,7 +363,7 @@ func (m *model) owed(box string, start int, now time.Time) (all []pair) {
 		for _, a := range c.names {
 			for _, ref := range refs {
 				g, matched := m.grants[grant{ref, a}]
-				if matched && g.seq < start && (m.drains(b, c, g) || m.looksBack(b, c, g) || m.requested(box, c, ref, start)) {
+				if matched && g.seq < start && (m.drains(b, c, g) || m.looksBack(b, c, g) || m.requested(box, c, ref, start, g)) {
 					all = append(all, pair{c.id, ref})
 				}
 			}
@@ -401,9 +409,9 @@ func (m *model) looksBack(b *boxModel, c *copy, g since) bool {
 }
 
 // requested: somebody asked for the candidate's older mail.
-func (m *model) requested(box string, c *copy, ref string, start int) bool {
+func (m *model) requested(box string, c *copy, ref string, start int, g since) bool {
 	return slices.ContainsFunc(m.requests, func(r *request) bool {
-		return r.ref == ref && r.owed[box] && r.from < start && c.placed < r.from && !c.stamp.Before(r.since.Add(slack))
+		return r.ref == ref && r.owed[box] && r.from < start && c.placed < r.from && g.seq < r.from && !c.stamp.Before(r.since.Add(slack))
 	})
 }
 

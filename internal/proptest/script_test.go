@@ -136,7 +136,7 @@ func draw(seed uint64) script {
 		s.slow = 6 * time.Minute
 	}
 	d.add(d.candidate())
-	for n := 30 + d.rng.IntN(31); len(d.steps) < n; {
+	for n := 32 + d.rng.IntN(31); len(d.steps) < n; {
 		d.next()
 	}
 	s.steps = d.steps
@@ -161,7 +161,7 @@ func pick[T any](d *drawer, from []T) T { return from[d.rng.IntN(len(from))] }
 // next draws one step, and for a poll what may happen inside it.
 func (d *drawer) next() {
 	switch n := d.rng.IntN(100); {
-	case n < 34:
+	case n < 36:
 		s := step{do: poll, box: pick(d, boxes[:])}
 		s.cut = d.cut(true)
 		d.add(s)
@@ -178,7 +178,7 @@ func (d *drawer) next() {
 
 // event draws what happens to mail or people.
 func (d *drawer) event() step {
-	switch n := d.rng.IntN(42); {
+	switch n := d.rng.IntN(48) - 6; {
 	case n < 16 || len(d.mails) == 0:
 		return d.newMail()
 	case n < 19:
@@ -297,8 +297,13 @@ func (d *drawer) boxOf() string { return pick(d, d.mails).box }
 
 func (d *drawer) candidate() step {
 	s := step{do: put, ref: pick(d, refs[:]), state: directory.CandidateActive, rev: d.revOf(2)}
-	for range 1 + d.rng.IntN(2) {
-		if a := pick(d, addresses[:]); !slices.Contains(s.emails, a) {
+	home := slices.Index(refs[:], s.ref) // most have their own address, some somebody else's
+	for i := range 1 + d.rng.IntN(2) {
+		a := addresses[home]
+		if i > 0 || d.one(4) {
+			a = pick(d, addresses[:])
+		}
+		if !slices.Contains(s.emails, a) {
 			s.emails = append(s.emails, a)
 		}
 	}
