@@ -530,10 +530,23 @@ var rereadTests = []subtest{
 		b.candidates("nora")
 		e := b.erasedEvent(series("nora", 3)...)
 		t := b.findAgain(e)
-		b.walkTask(t, "rita", true, series("nora", 2)[1])
+		b.walkTask(t, "rita", false, series("nora", 2)[1])
+		notified := b.notified
+		b.walkTask(t, "rita", true)
+		equal(b, "notified", b.notified, notified+1)
 		got := b.reread(e)
 		equal(b, "state", got.State, store.EventPending)
 		equal(b, "messages", messages(got), []string{"msg_nora-001"})
+		equal(b, "delivered", len(b.drain()), 1)
+	}},
+	{name: "so does its last mailbox when it is forgotten", run: func(b *bench) {
+		b.candidates("nora")
+		e := b.erasedEvent(series("nora", 2)...)
+		b.walkTask(b.findAgain(e), "rita", false, series("nora", 1)...)
+		notified := b.notified
+		b.must(b.ForgetMailbox(b.ctx, "rita", b.now), "forgetting")
+		equal(b, "notified", b.notified, notified+1)
+		equal(b, "messages", messages(b.reread(e)), []string{"msg_nora-000"})
 		equal(b, "delivered", len(b.drain()), 1)
 	}},
 	{name: "an event of which nothing is found stays delivered and says so", run: func(b *bench) {

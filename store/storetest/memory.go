@@ -87,6 +87,7 @@ type state struct {
 	purges    int
 	mark      int
 	ages      int
+	woken     int // counts what the courier was woken for
 	lastTask  int
 	tasks     []*memTask             // oldest first
 	skeletons map[uint64]memSkeleton // by position: events that were erased
@@ -179,9 +180,7 @@ func (m *Memory) do(ctx context.Context, op string, f func(s *state) error) erro
 	if fault == Failed {
 		return fmt.Errorf("%s: %w", op, ErrFault)
 	}
-	m.s.mu.Lock()
-	defer m.s.mu.Unlock()
-	if err := f(m.s); err != nil {
+	if err := m.commit(f); err != nil {
 		return err
 	}
 	if fault == FailedButPersisted {
@@ -190,12 +189,18 @@ func (m *Memory) do(ctx context.Context, op string, f func(s *state) error) erro
 	return nil
 }
 
-// notify wakes the courier after a commit, also after one that the caller
-// thinks failed: the events are there.
-func (m *Memory) notify(appended int) {
-	if appended > 0 && m.opts.Notify != nil {
+// commit runs f and wakes the courier if that gave it something to do, also
+// where the caller will think that it failed: the events are there.
+func (m *Memory) commit(f func(s *state) error) error {
+	m.s.mu.Lock()
+	before := m.s.woken
+	err := f(m.s)
+	woken := m.s.woken > before
+	m.s.mu.Unlock()
+	if woken && m.opts.Notify != nil {
 		m.opts.Notify()
 	}
+	return err
 }
 
 func (m *Memory) diskLow() bool { return m.opts.DiskLow != nil && m.opts.DiskLow() }
@@ -239,19 +244,15 @@ func (m *Memory) Mailboxes(ctx context.Context) (all []store.Mailbox, err error)
 
 // SetMailbox implements store.Walks.
 func (m *Memory) SetMailbox(ctx context.Context, mb store.Mailbox, e *store.MailboxEvent, now time.Time) error {
-	appended := 0
-	err := m.do(ctx, "SetMailbox", func(s *state) error {
+	return m.do(ctx, "SetMailbox", func(s *state) error {
 		s.mailboxes[mb.ID] = roundMailbox(mb)
 		if e != nil {
 			data := *e
 			data.Since = ms(data.Since)
 			s.append(store.MailboxStateEvent, "mailbox:"+mb.ID, nil, &store.EventData{Mailbox: &data}, now)
-			appended++
 		}
 		return nil
 	})
-	m.notify(appended)
-	return err
 }
 
 // ForgetMailbox implements store.Store.
@@ -375,8 +376,7 @@ func (m *Memory) Tombstone(ctx context.Context, ref string) (t store.Tombstone, 
 
 // Change implements store.Directory.
 func (m *Memory) Change(ctx context.Context, c store.Change) error {
-	appended := 0
-	err := m.do(ctx, "Change", func(s *state) error {
+	return m.do(ctx, "Change", func(s *state) error {
 		if c.From != s.revision {
 			return fmt.Errorf("directory change from revision %d at %d: %w", c.From, s.revision, store.ErrConflict)
 		}
@@ -410,11 +410,8 @@ func (m *Memory) Change(ctx context.Context, c store.Change) error {
 		if c.Meta != nil {
 			s.meta = slices.Clone(c.Meta)
 		}
-		appended = len(c.Purges) + len(c.Events)
 		return nil
 	})
-	m.notify(appended)
-	return err
 }
 
 // trimActivations drops the oldest whole revisions until at most max are left.

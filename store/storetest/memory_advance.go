@@ -32,7 +32,6 @@ func (m *Memory) Advance(ctx context.Context, w store.Walk, version uint64, b st
 		done = s.advance(w, version, b)
 		return nil
 	})
-	m.notify(done.Events + done.Again)
 	if err != nil {
 		return store.Advanced{}, err
 	}

@@ -260,6 +260,7 @@ func (m *Memory) Replay(ctx context.Context, f store.EventFilter, now time.Time)
 			switch {
 			case e.State == store.EventPending && f.IDs != nil:
 				e.Due = ms(now)
+				s.woken++
 				done.Replayed++
 			case e.State != store.EventDead && e.State != store.EventDelivered:
 			case e.Data != nil || e.Body != nil:
@@ -279,7 +280,6 @@ func (m *Memory) Replay(ctx context.Context, f store.EventFilter, now time.Time)
 		}
 		return nil
 	})
-	m.notify(done.Replayed)
 	return done, err
 }
 
@@ -288,6 +288,7 @@ func (s *state) replay(e *store.Event, now time.Time) {
 	e.Tries, e.FirstFailure, e.Delivered = 0, time.Time{}, time.Time{}
 	e.Version++
 	s.unsettle(e)
+	s.woken++
 }
 
 // readable are the mailboxes with a cursor that hold a message of the event.

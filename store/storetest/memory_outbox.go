@@ -42,6 +42,7 @@ func (s *state) append(typ store.EventType, stream string, refs []string, data *
 		Candidates: slices.Clone(refs), Data: data,
 	}
 	s.order = append(s.order, s.lastNo)
+	s.woken++
 	s.open[stream] = append(s.open[stream], s.lastNo)
 	return s.lastNo
 }
