@@ -54,14 +54,14 @@ func (t *tx) purge(p store.Purge, d *directoryRow, now time.Time) (addresses []s
 func (t *tx) purgeWalks(addresses map[string]bool) {
 	main := t.s.ring.index.key(tTask, "")
 	for _, key := range t.keys(bWalks, nil, 0) {
-		var st store.WalkState
-		if hkey(key[16:]) == main || !t.getJSON(bWalks, key, &st) {
+		var row walkRow
+		if hkey(key[16:]) == main || !t.getJSON(bWalks, key, &row) {
 			continue
 		}
-		if slices.ContainsFunc(st.Addresses, func(a string) bool { return addresses[a] }) {
-			st.Version++
-			st.Cursor, st.Addresses = "", nil
-			t.putJSON(bWalks, key, st)
+		if slices.ContainsFunc(row.Addresses, func(a string) bool { return addresses[a] }) {
+			row.Version++
+			row.Cursor, row.Addresses = "", nil
+			t.putJSON(bWalks, key, row)
 		}
 	}
 }

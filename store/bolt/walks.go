@@ -17,6 +17,14 @@ func (s *Store) walkKey(w store.Walk) []byte {
 	return join(box[:], task[:])
 }
 
+// walkRow is a walk at rest. It names the walk, because its key cannot be read
+// back and walks are to be listed one day.
+type walkRow struct {
+	Mailbox string
+	Task    string `json:",omitempty"`
+	store.WalkState
+}
+
 // Walk implements store.Walks.
 func (s *Store) Walk(ctx context.Context, w store.Walk) (st store.WalkState, err error) {
 	err = s.view(ctx, func(t *tx) error {
@@ -29,12 +37,14 @@ func (s *Store) Walk(ctx context.Context, w store.Walk) (st store.WalkState, err
 // walk reads where a walk stands. The addresses of a task's walk are kept with
 // the task alone, where a purge finds them.
 func (t *tx) walk(w store.Walk) (st store.WalkState) {
-	if !t.getJSON(bWalks, t.s.walkKey(w), &st) {
+	var row walkRow
+	if !t.getJSON(bWalks, t.s.walkKey(w), &row) {
 		return st
 	}
+	st = row.WalkState
 	if no, ok := t.s.taskNo(w.Task); ok {
-		row, _ := t.task(no)
-		st.Addresses = row.Addresses
+		task, _ := t.task(no)
+		st.Addresses = task.Addresses
 	}
 	return st
 }
@@ -99,7 +109,7 @@ func (p *page) moveWalk(w store.Walk, version uint64) {
 	if p.task != nil {
 		st.Addresses = nil
 	}
-	p.t.putJSON(bWalks, key, st)
+	p.t.putJSON(bWalks, key, walkRow{w.Mailbox, w.Task, st})
 	p.done.Version = version
 }
 
