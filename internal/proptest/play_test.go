@@ -117,7 +117,7 @@ func (w *world) doRarely(s step) {
 		w.left.Store(int32(s.nth))
 		w.trouble.Store(&s)
 	case replay:
-		w.replay()
+		w.replay(s.ref)
 	case retain:
 		w.quietly(func() { w.expire(7 * day) })
 	case post:
@@ -512,19 +512,42 @@ func (w *world) cancelTasks() {
 
 // ---- the outbox --------------------------------------------------------
 
-// replay brings dead letters back; a receiver is told that they may be late.
-func (w *world) replay() {
+// replay brings dead letters back, or all that was told of a candidate. The
+// receiver is told of dead letters, which may come late.
+func (w *world) replay(ref string) {
+	f := store.EventFilter{Candidate: ref}
+	if ref == "" {
+		f.State = store.EventDead
+	}
 	w.quietly(func() {
-		for _, e := range w.events(store.EventFilter{State: store.EventDead}) {
-			if e.Type == store.CandidatePurged {
+		for _, e := range w.events(f) {
+			if e.State == store.EventDead && e.Type == store.CandidatePurged {
 				w.fail(erasure, "a candidate.purged is a dead letter")
 			}
-			w.receiver.replayed[e.ID] = true
+			w.receiver.replayed[e.ID] = w.receiver.replayed[e.ID] || e.State == store.EventDead
 		}
-		if err := w.replayDead(); err != nil {
+		if _, err := w.mem.Replay(w.ctx, f, time.Now()); err != nil {
 			w.fail(broken, "replaying: %v", err)
 		}
 	})
+}
+
+// expire erases the payloads of what was delivered longer ago. What is erased
+// is read again for a replay, and may have another body then.
+func (w *world) expire(age time.Duration) {
+	before := time.Now().Add(-age)
+	for more := true; more; {
+		var err error
+		if more, err = w.mem.Expire(w.ctx, store.Expiry{Delivered: before, Tasks: before}); err != nil {
+			w.fail(broken, "retention: %v", err)
+			return
+		}
+	}
+	for _, e := range w.events(store.EventFilter{State: store.EventDelivered}) {
+		if whole, err := w.mem.Event(w.ctx, e.ID); err == nil && whole.Data == nil {
+			delete(w.receiver.bodies, e.ID)
+		}
+	}
 }
 
 func (w *world) events(f store.EventFilter) []store.Event {
@@ -587,7 +610,7 @@ func (w *world) pollAll(box string) {
 // daemon is off, which costs no time of ours.
 func (w *world) drainOutbox() {
 	w.quietly(func() { _ = w.courier.Resume(w.ctx) })
-	w.replay()
+	w.replay("")
 	for range 100 {
 		w.runCourier()
 		time.Sleep(3 * time.Second)

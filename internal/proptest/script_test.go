@@ -58,7 +58,7 @@ const (
 	cancel   verb = "cancel all tasks"
 	answer   verb = "webhook"
 	trouble  verb = "outbox fault"
-	replay   verb = "replay dead letters"
+	replay   verb = "replay"
 	retain   verb = "retention"
 	post     verb = "courier runs"
 )
@@ -136,7 +136,7 @@ func draw(seed uint64) script {
 		s.slow = 6 * time.Minute
 	}
 	d.add(d.candidate())
-	for n := 32 + d.rng.IntN(31); len(d.steps) < n; {
+	for n := 35 + d.rng.IntN(31); len(d.steps) < n; {
 		d.next()
 	}
 	s.steps = d.steps
@@ -161,11 +161,11 @@ func pick[T any](d *drawer, from []T) T { return from[d.rng.IntN(len(from))] }
 // next draws one step, and for a poll what may happen inside it.
 func (d *drawer) next() {
 	switch n := d.rng.IntN(100); {
-	case n < 36:
+	case n < 40:
 		s := step{do: poll, box: pick(d, boxes[:])}
 		s.cut = d.cut(true)
 		d.add(s)
-	case n < 76:
+	case n < 78:
 		s := d.event()
 		if s.do == put || s.do == erase || s.do == setJob || s.do == resync {
 			s.cut = d.cut(false)
@@ -180,6 +180,9 @@ func (d *drawer) next() {
 func (d *drawer) event() step {
 	switch n := d.rng.IntN(48) - 6; {
 	case n < 16 || len(d.mails) == 0:
+		for range d.rng.IntN(2) { // several between two polls make pages
+			d.add(d.newMail())
+		}
 		return d.newMail()
 	case n < 19:
 		return step{do: move, box: d.boxOf(), mail: d.someMail(), folder: pick(d, folders[:])}
@@ -218,7 +221,7 @@ func (d *drawer) circumstance() step {
 	case n < 22:
 		return step{do: trouble, mail: pick(d, []string{"Due", "Attempt", "Outcome", "PurgesPending"}), nth: 1 + d.rng.IntN(3), how: pick(d, []string{fails, failsDone})}
 	case n < 23:
-		return step{do: replay}
+		return step{do: replay, ref: pick(d, []string{"", refs[0], refs[1]})}
 	default:
 		return pick(d, []step{{do: retain}, {do: cancel}})
 	}
@@ -227,7 +230,7 @@ func (d *drawer) circumstance() step {
 // cut draws what happens in the middle of a step; mostly nothing. Only a poll
 // may have another step inside: the directory's rounds run one by one.
 func (d *drawer) cut(inPoll bool) *cut {
-	c := &cut{nth: 1 + d.rng.IntN(4)}
+	c := &cut{nth: 1 + d.rng.IntN(6)}
 	switch n := d.rng.IntN(20); {
 	case n < 9:
 		return nil
