@@ -87,7 +87,7 @@ func (p *page) explainedCopy(c admin.ExplainedCopy) {
 		p.refusal(r, "  "+r.Candidate+" in "+strings.Join(r.Fields, ", ")+": ")
 	}
 	for _, k := range c.Kept {
-		p.line("  %s: %s%s, from when it matched", k.Candidate, stateText(k.State), p.carriedBy(k.Event))
+		p.line("  %s: %s, from when it matched", k.Candidate, outcome(k.State, k.Event))
 	}
 	if len(c.Refusals) > 0 {
 		p.facts("  arrived", p.exactly(c.Arrival), "  horizon", p.exactly(c.Horizon))
@@ -101,32 +101,28 @@ func (p *page) match(m admin.Match) {
 		p.line("    not delivered yet: %s", m.Note)
 		return
 	}
-	since := ""
+	text := outcome(m.State, m.Event)
 	if !m.Since.IsZero() {
-		since = ", queued " + p.when(m.Since)
+		text += ", queued " + p.when(m.Since)
 	}
-	p.line("    %s%s%s", stateText(m.State), p.carriedBy(m.Event), since)
+	p.line("    %s", text)
 }
 
-// carriedBy names the event of a pair.
-func (p *page) carriedBy(event string) string {
-	if event == "" {
-		return ""
+// outcome says what the state of a pair means, and names its event.
+func outcome(state, event string) string {
+	named := state
+	if event != "" {
+		named += " (" + event + ")"
 	}
-	return " by " + event
-}
-
-// stateText says what the state of a pair means where that is not plain.
-func stateText(state string) string {
 	switch state {
 	case "pending":
-		return "pending: it waits to be posted"
+		return named + ": it waits to be posted"
 	case "held":
-		return "held until `mailsyncd directory approve`"
+		return named + ": `mailsyncd directory approve` releases it"
 	case "dead":
-		return "dead: the receiver refused it, see `mailsyncd deliveries show`;"
+		return named + ": the receiver refused it until its tries were used up"
 	}
-	return state
+	return named
 }
 
 func jobsText(jobs []admin.Job) string {

@@ -143,22 +143,25 @@ func add(total *admin.ReconcileCounts, c admin.ReconcileCounts) {
 
 // failed says why a mailbox could not be asked, and what to do.
 func (d *daemon) failed(ctx context.Context, id string, err error) admin.FailedMailbox {
-	f := admin.FailedMailbox{Mailbox: id, Error: err.Error()}
 	switch {
-	case errors.Is(err, schedule.ErrUnknown), errors.Is(err, schedule.ErrRemoved), errors.Is(err, schedule.ErrParked):
+	case errors.Is(err, schedule.ErrUnknown), errors.Is(err, schedule.ErrRemoved), errors.Is(err, schedule.ErrParked), errors.Is(err, errNotServed):
 		row, rowErr := d.store.Mailbox(ctx, id)
-		if rowErr != nil {
-			return f
+		if rowErr == nil && !tried(row.State) {
+			return admin.FailedMailbox{
+				Mailbox: id, Class: row.Class, Error: "it is " + string(row.State) + " and not polled", Action: unpolled(row.State),
+			}
 		}
-		f.Class, f.Error, f.Action = row.Class, "it is "+string(row.State)+" and not polled", unpolled(row.State)
+		return admin.FailedMailbox{Mailbox: id, Error: err.Error()}
 	case errors.Is(err, schedule.ErrAsked):
-		f.Class, f.Action = string(providers.ClassThrottled), mailbox.Action(providers.ClassThrottled)
-	case errors.Is(err, mailbox.ErrNotReady), errors.Is(err, store.ErrFull), errors.Is(err, errNotServed), errors.Is(err, schedule.ErrStopped):
-	default:
-		class := providers.Classify(err)
-		f.Class, f.Action = string(class), mailbox.Action(class)
+		return failedAs(id, providers.ClassThrottled, err)
+	case errors.Is(err, mailbox.ErrNotReady), errors.Is(err, store.ErrFull), errors.Is(err, schedule.ErrStopped):
+		return admin.FailedMailbox{Mailbox: id, Error: err.Error()}
 	}
-	return f
+	return failedAs(id, providers.Classify(err), err)
+}
+
+func failedAs(id string, class providers.Class, err error) admin.FailedMailbox {
+	return admin.FailedMailbox{Mailbox: id, Class: string(class), Error: err.Error(), Action: mailbox.Action(class)}
 }
 
 // unpolled says what makes a mailbox polled again, by the state it is in.

@@ -91,9 +91,8 @@ func (d *daemon) takeLeftover(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if walks := len(tasks) * len(d.cfg.Load().Mailboxes); walks > store.MaxTaskWalks {
-		return fmt.Errorf("%d candidates in %d mailboxes are more than the %d walks that can be recorded at once; split %s and rename the parts to %s one by one",
-			len(tasks), len(d.cfg.Load().Mailboxes), store.MaxTaskWalks, path+takenSuffix, path)
+	if err := checkWalks(path, len(tasks), len(d.cfg.Load().Mailboxes)); err != nil {
+		return err
 	}
 	if _, err := d.store.AddTasks(ctx, tasks, time.Now()); err != nil {
 		return fmt.Errorf("recording the tasks: %w", err)
@@ -104,6 +103,15 @@ func (d *daemon) takeLeftover(ctx context.Context, path string) error {
 	d.logResync(path, len(tasks), rejected)
 	d.fleet.nudge("")
 	return os.Remove(path + takenSuffix)
+}
+
+// checkWalks refuses more than one transaction may record.
+func checkWalks(path string, candidates, mailboxes int) error {
+	if candidates*mailboxes <= store.MaxTaskWalks {
+		return nil
+	}
+	return fmt.Errorf("%d candidates in %d mailboxes are more than the %d walks that are recorded at once; split %s and rename the parts to %s one by one",
+		candidates, mailboxes, store.MaxTaskWalks, path+takenSuffix, path)
 }
 
 // resyncLine is one line that names somebody.
