@@ -300,6 +300,7 @@ type ReloadResult struct {
 
 // RotateResult is what became of a key rotation.
 type RotateResult struct {
+	Resealed int `json:"resealed"` // rows sealed anew by this call
 	// Complete: nothing is sealed under the previous key any more; its line can
 	// go from the key file.
 	Complete bool `json:"complete"`

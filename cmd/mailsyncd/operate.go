@@ -107,11 +107,12 @@ func (d *daemon) RotateKey(ctx context.Context) (admin.RotateResult, error) {
 	if err != nil {
 		return admin.RotateResult{}, admin.Invalid("secrets.key_file: %v", err)
 	}
-	if _, err := d.store.Rotate(ctx, keys); err != nil {
+	resealed, err := d.store.Rotate(ctx, keys)
+	if err != nil {
 		return admin.RotateResult{}, fmt.Errorf("sealing the store again: %w; run `mailsyncd key rotate` again", err)
 	}
 	stats, err := d.store.Stats(ctx)
-	return admin.RotateResult{Complete: err == nil && !stats.RotationDue}, err
+	return admin.RotateResult{Resealed: resealed, Complete: err == nil && !stats.RotationDue}, err
 }
 
 // ---- webhook -----------------------------------------------------------
