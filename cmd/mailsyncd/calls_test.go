@@ -229,11 +229,11 @@ c.yaml:2: x: y
 }
 
 func TestKeyRotate(t *testing.T) {
-	d := &oddDaemon{rotate: admin.RotateResult{Complete: true}}
+	d := &oddDaemon{rotate: admin.RotateResult{Resealed: 1200, Complete: true}}
 	c := startDaemon(t, d)
-	c.run(t, "key", "rotate").want(t, "a whole rotation", exitDone, "complete: everything is sealed with the first key of the file; the second can go\n", "")
+	c.run(t, "key", "rotate").want(t, "a whole rotation", exitDone, "1200 rows sealed again\ncomplete: everything is sealed with the first key of the file; the second can go\n", "")
 	d.rotate.Complete = false
-	c.run(t, "key", "rotate").want(t, "half a rotation", exitDone, "not complete: run it again before you remove the previous key\n", "")
+	c.run(t, "key", "rotate").want(t, "half a rotation", exitDone, "1200 rows sealed again\nnot complete: run it again before you remove the previous key\n", "")
 }
 
 func TestUnreachableDaemon(t *testing.T) {
