@@ -34,7 +34,8 @@ func newDemoCommand(env *environment) *cobra.Command {
 		Short: "the whole job with nothing to set up; ends by itself",
 		Long: `Starts a mail server, a directory and a webhook receiver inside this process,
 syncs two mailboxes as the daemon does, and shows every mail with its decision
-and the threads that were delivered. It writes to a temporary folder only.`,
+and the threads that were delivered; then a candidate who comes after the mail,
+an explanation, and a purge. It writes to a temporary folder only.`,
 		Args: wants(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), env.stdout, env.stderr, keep)
@@ -167,7 +168,18 @@ func (d *demo) show(ctx context.Context, out io.Writer) error {
 	if err := d.decisions(out, seen); err != nil {
 		return err
 	}
-	return d.threads(out)
+	if err := d.threads(out); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context, io.Writer) error{d.late, d.why, d.purge} {
+		if err := part(ctx, out); err != nil {
+			return err
+		}
+	}
+	d.receiver.mu.Lock()
+	defer d.receiver.mu.Unlock()
+	fmt.Fprintf(out, "\nNothing of the other %d mails left the mailboxes.\n", len(d.mails)-d.copies())
+	return nil
 }
 
 // settle waits until every mailbox was polled and every event delivered.
@@ -339,11 +351,7 @@ func (d *demo) threads(out io.Writer) error {
 				clean(cut(m.subject, 50)), strings.Join(m.refs, ", "), strings.Join(m.mailboxes, ", "))
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "\nNothing of the other %d mails left the mailboxes.\n", len(d.mails)-d.copies())
-	return nil
+	return w.Flush()
 }
 
 // copies counts the mails of the sample that were delivered, each copy.
