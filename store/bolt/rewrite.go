@@ -126,7 +126,7 @@ func (s *Store) rewrite(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.clearAway(), s.roomForCopy(ctx)); err != nil {
+	if err := errors.Join(s.clearAway(), s.roomForCopy(ctx, filepath.Dir(path))); err != nil {
 		return err
 	}
 	w := &rewriting{Store: s, path: path}
@@ -138,8 +138,8 @@ func (s *Store) rewrite(ctx context.Context, now time.Time) error {
 }
 
 // roomForCopy fails when the disk does not hold the store twice.
-func (s *Store) roomForCopy(ctx context.Context) error {
-	free, err := s.opts.FreeBytes(filepath.Dir(s.opts.Path))
+func (s *Store) roomForCopy(ctx context.Context, dir string) error {
+	free, err := s.opts.FreeBytes(dir)
 	if err != nil {
 		return fmt.Errorf("asking for free disk space: %w", err)
 	}
@@ -212,22 +212,21 @@ func (w *rewriting) giveUp() error {
 	w.writing.Lock()
 	w.touched = nil
 	w.writing.Unlock()
-	if w.db == nil {
-		return nil
+	var err error
+	if w.db != nil {
+		err = w.db.Close()
 	}
-	err := w.db.Close()
-	for _, leftover := range []string{w.draft(), w.path + eraseSuffix} {
-		if same, statErr := sameFile(leftover, w.path); statErr == nil && (leftover == w.draft() || same) {
-			err = errors.Join(err, os.Remove(leftover))
-		}
+	second := w.path + eraseSuffix
+	if sameFile(second, w.path) { // it was not replaced: the name alone goes
+		err = errors.Join(err, os.Remove(second))
 	}
-	return err
+	return errors.Join(err, removeDurably(w.draft()))
 }
 
-func sameFile(a, b string) (bool, error) {
+func sameFile(a, b string) bool {
 	x, err := os.Stat(a)
 	y, err2 := os.Stat(b)
-	return err == nil && err2 == nil && os.SameFile(x, y), errors.Join(err, err2)
+	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // copyAll copies all rows, bucket by bucket.

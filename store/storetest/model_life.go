@@ -181,7 +181,19 @@ func (b *bench) dumpLedger(out map[string]any, names namer) {
 		}
 		slices.Sort(ids)
 		out["messages of "+ref] = ids
+		out["states of "+ref] = b.statesOf(ref)
 	}
+}
+
+// statesOf is what became of each mail of a history for one candidate.
+func (b *bench) statesOf(ref string) []store.PairState {
+	var keys []store.PairKey
+	for i := range 24 {
+		keys = append(keys, store.PairKey{Message: fmt.Sprint("msg_m", i), Candidate: ref})
+	}
+	states, err := b.PairStates(b.ctx, keys)
+	b.must(err, "asking for states")
+	return states
 }
 
 // old is a retention that a history of some hours reaches.
