@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"mailsyncd/store"
@@ -86,7 +86,6 @@ type receiver struct {
 	how string
 	cut chan struct{} // closed when the daemon is killed
 
-	mu       sync.Mutex
 	tries    map[string]int
 	bodies   map[string]string
 	ids      map[string]string // "stream epoch seq" → webhook-id
@@ -120,8 +119,8 @@ func newReceiver(w *world) *receiver {
 
 // claimed is called once the courier has counted attempts.
 func (r *receiver) claimed(events []store.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.w.floor.Lock()
+	defer r.w.floor.Unlock()
 	m := r.w.model
 	for _, e := range events {
 		c := claim{lives: map[string]int{}, gone: map[string]bool{}, unknown: map[string]bool{}}
@@ -140,19 +139,22 @@ func (r *receiver) Post(ctx context.Context, id string, raw []byte) webhook.Resu
 	if err != nil {
 		r.w.fail(broken, "the body of an event is no JSON: %v", err)
 	}
-	n := r.arrive(id, string(raw), b)
-	luck := r.luck(id, n)
-	r.sleep(ctx, luck)
+	p := r.arrive(id, string(raw), b)
+	timer := time.NewTimer(p.takes)
+	defer timer.Stop()
 	select {
-	case <-r.cut: // the request may have arrived, the answer cannot
-		return r.leave(id, b, luck%2 == 0, webhook.Result{Kind: webhook.EndpointFailure, Code: "network", Err: errLost})
-	default:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-p.cut:
 	}
-	if ctx.Err() != nil {
-		return r.leave(id, b, false, webhook.Result{Kind: webhook.EndpointFailure, Code: "canceled", Err: ctx.Err()})
-	}
-	took, result := r.answer(id)
-	return r.leave(id, b, took, result)
+	return r.leave(ctx, id, b, p)
+}
+
+// flight is one post on its way.
+type flight struct {
+	luck  uint64
+	takes time.Duration
+	cut   <-chan struct{} // closed when the daemon is killed
 }
 
 var errLost = errors.New("no answer came")
@@ -162,20 +164,6 @@ func (r *receiver) luck(id string, try int) uint64 {
 	h := fnv.New64a()
 	fmt.Fprint(h, r.w.script.seed, id, try)
 	return h.Sum64()
-}
-
-func (r *receiver) sleep(ctx context.Context, luck uint64) {
-	d := 100*time.Millisecond + time.Duration(luck%900_000)*time.Microsecond
-	if r.how == isSlow {
-		d *= 30
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-r.cut:
-	}
 }
 
 // answer is what the ATS makes of an event, and what the courier hears of it.
@@ -207,9 +195,9 @@ func (r *receiver) answer(id string) (took bool, _ webhook.Result) {
 // ---- what every receiver may rely on -----------------------------------
 
 // arrive checks a post as it comes in, and counts the attempts of its event.
-func (r *receiver) arrive(id, raw string, b body) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *receiver) arrive(id, raw string, b body) flight {
+	r.w.floor.Lock()
+	defer r.w.floor.Unlock()
 	r.posts++
 	r.tries[id]++
 	r.checkIdentity(id, raw, b)
@@ -221,7 +209,12 @@ func (r *receiver) arrive(id, raw string, b body) int {
 		}
 	}
 	r.flying[id] = b
-	return r.tries[id]
+	luck := r.luck(id, r.tries[id])
+	takes := 100*time.Millisecond + time.Duration(luck%900_000)*time.Microsecond
+	if r.how == isSlow {
+		takes *= 30
+	}
+	return flight{luck, takes, r.cut}
 }
 
 // checkIdentity: one id for a number of a stream, one body for an id unless a
@@ -279,11 +272,21 @@ func (r *receiver) checkPairs(id string, b body) {
 	}
 }
 
-// leave ends a post; took tells that the ATS has the event.
-func (r *receiver) leave(id string, b body, took bool, result webhook.Result) webhook.Result {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// leave ends a post: what the ATS makes of it, and what the courier hears. When
+// the daemon is killed the request may have arrived; the answer cannot.
+func (r *receiver) leave(ctx context.Context, id string, b body, p flight) webhook.Result {
+	r.w.floor.Lock()
+	defer r.w.floor.Unlock()
 	delete(r.flying, id)
+	took, result := r.answer(id)
+	select {
+	case <-p.cut:
+		took, result = p.luck%2 == 0, webhook.Result{Kind: webhook.EndpointFailure, Code: "network", Err: errLost}
+	default:
+		if ctx.Err() != nil {
+			took, result = false, webhook.Result{Kind: webhook.EndpointFailure, Code: "canceled", Err: ctx.Err()}
+		}
+	}
 	if took {
 		r.take(id, b)
 	}
@@ -295,6 +298,9 @@ func (r *receiver) take(id string, b body) {
 	m := r.w.model
 	for _, p := range b.pairs() {
 		m.told[p] = max(m.told[p], r.claims[id].lives[p.ref])
+	}
+	if b.Type == store.CandidatePurged { // as often as it comes: a receiver erases what it has
+		maps.DeleteFunc(m.told, func(p pair, _ int) bool { return p.ref == b.Data.Candidate })
 	}
 	if r.taken[id] {
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,9 @@ type world struct {
 	halt    context.CancelFunc
 	halted  chan error
 
+	// floor is held by whoever moves the model and the receiver: the driver, but
+	// while it waits, or a post. Virtual time already takes them in turn.
+	floor    sync.Mutex
 	model    *model
 	receiver *receiver
 
@@ -102,14 +106,25 @@ func (w *world) fail(k kind, format string, args ...any) {
 	w.broken.CompareAndSwap(nil, &violation{k, fmt.Sprintf(format, args...)})
 }
 
+// await waits for something, and lets posts go on meanwhile.
+func (w *world) await(f func()) {
+	w.floor.Unlock()
+	defer w.floor.Lock()
+	f()
+}
+
+func (w *world) sleep(d time.Duration) { w.await(func() { time.Sleep(d) }) }
+
 func (w *world) failed() bool { return w.broken.Load() != nil }
 
+// newWorld starts the parts. The caller has the floor.
 func newWorld(ctx context.Context, s script, b bug, sh *shared) *world {
 	w := &world{
 		ctx: ctx, script: s, bug: b, shared: sh, model: newModel(), calls: map[string]int{},
 		servers: map[string]*providertest.Fake{}, lingers: map[string]bool{},
 	}
 	w.receiver = newReceiver(w)
+	w.floor.Lock()
 	o := storetest.MemoryOptions{Notify: func() { w.news.Store(true) }, Fault: w.fault}
 	if s.tight {
 		o.MaxEvents = 5
@@ -185,7 +200,7 @@ func (w *world) startCourier() {
 // stopCourier ends the courier as SIGTERM does: posts in flight may finish.
 func (w *world) stopCourier() {
 	w.halt()
-	<-w.halted // its error says that an outcome was not recorded: a fault of ours
+	w.await(func() { <-w.halted }) // its error says that an outcome was not recorded: a fault of ours
 }
 
 // kill ends the daemon as kill -9 does. Posts in flight have arrived at the ATS
@@ -204,7 +219,7 @@ func (w *world) kill() {
 func (w *world) opener(box string) providers.Opener {
 	var o providers.Opener = w.servers[box]
 	if w.script.slow > 0 {
-		o = slowOpener{o, w.script.slow}
+		o = slowOpener{o, w}
 	}
 	if w.bug.opener != nil {
 		o = w.bug.opener(w, box, o)
@@ -222,7 +237,7 @@ func (w *world) boxStore() mailbox.Store {
 // slowOpener makes each page take time.
 type slowOpener struct {
 	providers.Opener
-	each time.Duration
+	w *world
 }
 
 func (o slowOpener) Open(ctx context.Context) (providers.Mailbox, error) {
@@ -230,21 +245,21 @@ func (o slowOpener) Open(ctx context.Context) (providers.Mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slowSession{s, o.each}, nil
+	return slowSession{s, o.w}, nil
 }
 
 type slowSession struct {
 	providers.Mailbox
-	each time.Duration
+	w *world
 }
 
 func (s slowSession) Next(ctx context.Context, cur providers.Cursor, w providers.Window) (providers.Page, error) {
-	time.Sleep(s.each)
+	s.w.sleep(s.w.script.slow)
 	return s.Mailbox.Next(ctx, cur, w)
 }
 
 func (s slowSession) Search(ctx context.Context, q providers.Query, cur providers.Cursor) (providers.Page, error) {
-	time.Sleep(s.each)
+	s.w.sleep(s.w.script.slow)
 	return s.Mailbox.Search(ctx, q, cur)
 }
 
