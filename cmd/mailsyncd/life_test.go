@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -258,4 +262,80 @@ func TestDryRun(t *testing.T) {
 	if _, err := os.Stat(real.path("s")); err == nil {
 		t.Error("the socket was opened")
 	}
+}
+
+// The command from its configuration file to its end by a signal, over IMAP.
+func TestServeDryRun(t *testing.T) {
+	mails, err := parseDemoMails(demoMails, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, stop, err := startDemoServer(mails)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"pw": demoPassword, "webhook.secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "directory.jsonl": string(demoDirectory),
+		"config.yaml": fmt.Sprintf(`
+company: {domains: [example.com], ignore_from: [noreply@ats.example.com]}
+store: {path: %[1]s/store}
+secrets: {key_file: %[1]s/no-key}
+directory: {file: %[1]s/directory.jsonl}
+defaults:
+  ignore_folders: [Privat]
+  imap: {host: %[2]s, port: %[3]d, tls: none, username: "{id}", password_file: "%[1]s/pw"}
+mailboxes:
+  - {id: rita, address: rita@example.com, aliases: [rita.keller@example.com], user: usr_7}
+  - {id: tom, address: tom@example.com, user: usr_8}
+webhook: {url: "https://ats.example.com/hook", secret_file: %[1]s/webhook.secret}
+admin: {socket: %[1]s/s}
+`, dir, addr.IP, addr.Port),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, sigterm := context.WithCancel(t.Context())
+	out := &summaryReader{first: sigterm}
+	env := &environment{stdout: out, stderr: &logText{}, getenv: func(string) string { return "" }, now: time.Now}
+	if code := env.run(ctx, []string{"serve", "--dry-run", "--config", filepath.Join(dir, "config.yaml")}); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, env.stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(out.text.String()), "\n")
+	matches, messages := 0, 0
+	for _, line := range lines {
+		var e postedEvent
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("not JSON: %s", line)
+		}
+		if e.Type == "thread.matched" {
+			matches, messages = matches+1, messages+len(e.Data.Messages)
+		}
+	}
+	if matches == 0 || messages != 18 || len(lines) != matches+2 {
+		t.Errorf("%d matches with %d messages in %d lines", matches, messages, len(lines))
+	}
+	for _, part := range []string{`"mailboxes":2`, `"scanned":38`, fmt.Sprintf(`"events":%d,`, matches), `"fan_out":1`, `"own_address":2`} {
+		if !strings.Contains(lines[len(lines)-1], part) {
+			t.Errorf("the summary at the end lacks %s: %s", part, lines[len(lines)-1])
+		}
+	}
+	if left, err := filepath.Glob(dir + "/s*"); err != nil || len(left) != 0 {
+		t.Errorf("it made %v", left)
+	}
+}
+
+// summaryReader keeps what is printed and tells when the first summary is there.
+type summaryReader struct {
+	text  strings.Builder
+	first func()
+}
+
+func (r *summaryReader) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), "dry_run.summary") {
+		r.first()
+	}
+	return r.text.Write(p)
 }
