@@ -80,9 +80,10 @@ func (t *tx) activePairs(pairs []store.Pair) (active []store.Pair) {
 
 // again tells whether a known message is to be delivered again: asked for, and
 // done neither by this page nor by this task before, in another folder or
-// mailbox.
+// mailbox. What a later task delivered again is done for an earlier one too: two
+// tasks that take turns over the mailboxes must not ask each other for more.
 func (p *page) again(key hkey, row *messageRow) bool {
-	if !p.b.Again || p.announces(key) || (p.task != nil && row.Again == p.task.no) {
+	if !p.b.Again || p.announces(key) || (p.task != nil && row.Again >= p.task.no) {
 		return false
 	}
 	if p.task != nil {

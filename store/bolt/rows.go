@@ -78,7 +78,7 @@ type messageRow struct {
 	Holdings []store.Holding `json:"holdings"`
 	Pairs    []store.Pair    `json:"pairs"`
 	Last     uint64          `json:"last"`            // the last event that carries it
-	Again    uint64          `json:"again,omitempty"` // the last task that delivered it again
+	Again    uint64          `json:"again,omitempty"` // the latest task that delivered it again
 }
 
 func (m *messageRow) has(candidate string) bool {

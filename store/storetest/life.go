@@ -281,6 +281,20 @@ var taskTests = []subtest{
 		second := b.add(again)
 		equal(b, "another task", b.walkTask(second, "tim", true, m), store.Advanced{Again: 1, Events: 1})
 	}},
+	{name: "tasks that take turns over the mailboxes deliver a message again once each", run: func(b *bench) {
+		b.candidates("nora")
+		m := mail{id: "a", candidates: []string{"nora"}}
+		b.page("rita", m)
+		b.page("tim", m)
+		b.drain()
+		again := resync("nora", "rita", "tim")
+		again.Kind = store.TaskRedeliver
+		first, second := b.add(again), b.add(again)
+		equal(b, "the first", b.walkTask(first, "rita", true, m).Again, 1)
+		equal(b, "the second", b.walkTask(second, "rita", true, m).Again, 1)
+		equal(b, "the first elsewhere", b.walkTask(first, "tim", true, m), store.Advanced{Repeated: 1})
+		equal(b, "the second elsewhere", b.walkTask(second, "tim", true, m), store.Advanced{Repeated: 1})
+	}},
 	{name: "a redelivery needs room", opts: Options{MaxEvents: 1}, run: func(b *bench) {
 		b.candidates("nora", "omar")
 		b.page("rita", mail{id: "a", candidates: []string{"nora"}})

@@ -101,7 +101,7 @@ type memMessage struct {
 	pairs    []store.Pair
 	entered  map[string]time.Time // by candidate
 	last     uint64               // the last event that carries it
-	again    string               // the last task that delivered it again
+	again    uint64               // the latest task that delivered it again
 }
 
 // memThread is one thread; into is set once it became an alias.

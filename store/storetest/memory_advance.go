@@ -124,14 +124,14 @@ func (s *state) activePairs(pairs []store.Pair) (active []store.Pair) {
 }
 
 // again tells whether a known message is to be delivered again: asked for, and
-// done neither by this page nor by this task before.
+// done neither by this page nor by this task, or a later one, before.
 func (p *page) again(row *memMessage) bool {
 	announced := slices.ContainsFunc(p.out, func(o outgoing) bool { return o.row == row })
-	if !p.b.Again || announced || (p.task != nil && row.again == p.task.ID) {
+	if !p.b.Again || announced || (p.task != nil && row.again >= p.task.no) {
 		return false
 	}
 	if p.task != nil {
-		row.again = p.task.ID
+		row.again = p.task.no
 	}
 	return true
 }
@@ -323,7 +323,7 @@ func (s *state) wouldAppend(w store.Walk, b store.Batch) bool {
 		if row == nil || slices.ContainsFunc(pairs, func(p store.Pair) bool { return !row.has(p.Candidate) }) {
 			return true
 		}
-		if b.Again && (task == nil || row.again != task.ID) {
+		if b.Again && (task == nil || row.again < task.no) {
 			return true
 		}
 		known := slices.ContainsFunc(row.holdings, func(h store.Holding) bool { return h.ID == m.Mailbox.ID })

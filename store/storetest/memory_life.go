@@ -16,6 +16,7 @@ import (
 // memTask is a task with the mailboxes whose walk has not ended.
 type memTask struct {
 	store.Task
+	no      uint64 // the order of AddTasks
 	owed    map[string]bool
 	waiting int // events a re-read has not filled
 }
@@ -70,7 +71,8 @@ func (s *state) addTask(task store.Task, now time.Time) *memTask {
 		DryRun: task.DryRun, Events: slices.Clone(task.Events), State: store.TaskRunning, Created: ms(now),
 	}}
 	s.lastTask++
-	t.ID = fmt.Sprintf("%s%d", store.TaskPrefix, s.lastTask)
+	t.no = uint64(s.lastTask)
+	t.ID = fmt.Sprintf("%s%d", store.TaskPrefix, t.no)
 	for _, mailbox := range task.Mailboxes {
 		if !t.owed[mailbox] {
 			t.owed[mailbox] = true
