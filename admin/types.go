@@ -37,6 +37,9 @@ type MailboxSummary struct {
 	States map[string]int `json:"states"` // state → how many; states without a mailbox may be missing
 	// Stale are those whose last success is older than three intervals.
 	Stale int `json:"stale"`
+	// Unaccounted are pairs of message and candidate that the newest daily
+	// reconcile of each mailbox found neither delivered nor refused.
+	Unaccounted int `json:"unaccounted"`
 	// OldestSuccess is the oldest last success of the mailboxes that are polled.
 	OldestSuccess time.Time `json:"oldest_success,omitzero"`
 	// Trouble are mailboxes that need somebody or are trying again, the longest
@@ -133,7 +136,8 @@ type Mailbox struct {
 	RetryAt         time.Time `json:"retry_at,omitzero"` // after a failure
 	NextPoll        time.Time `json:"next_poll,omitzero"`
 	LastSuccess     time.Time `json:"last_success,omitzero"`
-	Horizon         time.Time `json:"horizon,omitzero"` // older mail is out of scope
+	Horizon         time.Time `json:"horizon,omitzero"`      // older mail is out of scope
+	Unaccounted     int       `json:"unaccounted,omitempty"` // pairs the newest daily reconcile missed
 	IntervalSeconds int64     `json:"interval_seconds,omitempty"`
 	Running         bool      `json:"running"` // a pass is under way
 	Walks           []Walk    `json:"walks,omitempty"`

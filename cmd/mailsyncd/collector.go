@@ -76,21 +76,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if e, err := c.d.store.Erasure(ctx); err == nil {
 		gauge(descErasure, erasurePending(e, time.Now()).Seconds())
 	}
-	if n, err := c.d.unaccounted(ctx); err == nil {
-		gauge(descMissing, float64(n))
-	}
 	c.mailboxes(ctx, gauge)
-}
-
-// unaccounted is what the newest reconciles of all mailboxes missed.
-func (d *daemon) unaccounted(ctx context.Context) (n int, err error) {
-	rows, err := d.store.Mailboxes(ctx)
-	for _, row := range rows {
-		if row.State != store.MailboxRemoved {
-			n += row.Unaccounted
-		}
-	}
-	return n, err
 }
 
 // mailboxes counts states and names nobody unless the configuration says so.
@@ -103,6 +89,7 @@ func (c collector) mailboxes(ctx context.Context, gauge func(*prometheus.Desc, f
 		gauge(descMailboxes, float64(sum.States[string(s)]), string(s))
 	}
 	gauge(descStale, float64(sum.Stale))
+	gauge(descMissing, float64(sum.Unaccounted))
 	gauge(descOldest, seconds(sum.OldestSuccess))
 	gauge(descLookbacks, float64(c.d.lookbacksPending(ctx)))
 	c.labelled(ctx, gauge)

@@ -94,7 +94,7 @@ func newDaemon(cfg *config.Config, stderr io.Writer, dry *dryRun) (*daemon, erro
 // openStore opens the store under the key file, or a dry run's own.
 func (d *daemon) openStore(cfg *config.Config) error {
 	if d.dry != nil {
-		return d.openFile(cfg, d.dry.path(), bolt.Keys{Current: bolt.NewKey()})
+		return d.openFile(cfg, d.dry.path(), bolt.Keys{Current: bolt.NewKey()}, 0)
 	}
 	keys, err := bolt.LoadKeys(cfg.Secrets.KeyFile)
 	if err != nil {
@@ -103,12 +103,12 @@ func (d *daemon) openStore(cfg *config.Config) error {
 	if err := os.MkdirAll(filepath.Dir(cfg.Store.Path), 0o700); err != nil {
 		return fmt.Errorf("store.path: %w", err)
 	}
-	return d.openFile(cfg, cfg.Store.Path, keys)
+	return d.openFile(cfg, cfg.Store.Path, keys, minFreeBytes)
 }
 
-func (d *daemon) openFile(cfg *config.Config, path string, keys bolt.Keys) (err error) {
+func (d *daemon) openFile(cfg *config.Config, path string, keys bolt.Keys, minFree uint64) (err error) {
 	d.store, err = bolt.Open(bolt.Options{
-		Path: path, Keys: keys, MaxEvents: cfg.Outbox.MaxEvents, MinFreeBytes: minFreeBytes,
+		Path: path, Keys: keys, MaxEvents: cfg.Outbox.MaxEvents, MinFreeBytes: minFree,
 		Notify: func() {
 			if d.courier != nil {
 				d.courier.Notify()

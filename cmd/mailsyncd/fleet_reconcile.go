@@ -15,6 +15,7 @@ import (
 // reconcileCall is somebody who waits for the proof of one mailbox.
 type reconcileCall struct {
 	ctx    context.Context // of who waits: without them the work ends
+	of     *member
 	since  time.Time
 	repair bool
 
@@ -25,7 +26,7 @@ type reconcileCall struct {
 
 // ask leaves a call with a mailbox.
 func (f *fleet) ask(ctx context.Context, m *member, since time.Time, repair bool) *reconcileCall {
-	c := &reconcileCall{ctx: ctx, since: since, repair: repair, done: make(chan struct{})}
+	c := &reconcileCall{ctx: ctx, of: m, since: since, repair: repair, done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m.calls = append(m.calls, c)
@@ -57,7 +58,7 @@ func (c *reconcileCall) run(ctx context.Context, box *mailbox.Mailbox) {
 
 // answer returns the outcome of a call once its mailbox was kicked and the run
 // has ended with kicked. A call that no run came to is taken back.
-func (f *fleet) answer(m *member, c *reconcileCall, kicked error) (mailbox.Reconciliation, error) {
+func (f *fleet) answer(c *reconcileCall, kicked error) (mailbox.Reconciliation, error) {
 	select {
 	case <-c.done:
 		return c.result, c.err
@@ -65,7 +66,7 @@ func (f *fleet) answer(m *member, c *reconcileCall, kicked error) (mailbox.Recon
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m.calls = slices.DeleteFunc(m.calls, func(other *reconcileCall) bool { return other == c })
+	c.of.calls = slices.DeleteFunc(c.of.calls, func(other *reconcileCall) bool { return other == c })
 	if kicked == nil {
 		kicked = errNotServed
 	}

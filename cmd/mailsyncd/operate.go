@@ -160,6 +160,7 @@ func (d *daemon) survey(ctx context.Context) (admin.MailboxSummary, error) {
 			continue
 		}
 		sum.Total++
+		sum.Unaccounted += m.Unaccounted
 		sum.States[m.State]++
 		if polled(m) && stale(m, d.started, now) {
 			sum.Stale++
@@ -228,7 +229,7 @@ func (d mailboxDesk) describe(cfg config.Mailbox, row store.Mailbox) admin.Mailb
 		ID: cfg.ID, Address: cfg.Address, User: cfg.User, Host: cfg.IMAP.Host,
 		State: string(cmp.Or(row.State, store.MailboxActive)), Class: row.Class, Error: row.Err, Action: row.Action,
 		Since: row.Since, Tries: row.Tries, RetryAt: row.RetryAt, LastSuccess: row.LastSuccess,
-		Horizon: row.Horizon, IntervalSeconds: int64(cfg.Interval.Seconds()),
+		Horizon: row.Horizon, Unaccounted: row.Unaccounted, IntervalSeconds: int64(cfg.Interval.Seconds()),
 	}
 	s, known := d.fleet.schedule.Status(cfg.ID)
 	if !known {

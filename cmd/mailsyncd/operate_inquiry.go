@@ -93,7 +93,7 @@ func (d inquiryDesk) Reconcile(ctx context.Context, r admin.Reconcile) (admin.Re
 			sum.Failed = append(sum.Failed, admin.FailedMailbox{Mailbox: id, Error: mailbox.ErrNotReady.Error()})
 			continue
 		}
-		proof, err := d.fleet.answer(d.fleet.member(id), calls[id], failed[id])
+		proof, err := d.fleet.answer(calls[id], failed[id])
 		d.enter(ctx, &sum, id, proof, err)
 	}
 	if ctx.Err() != nil {

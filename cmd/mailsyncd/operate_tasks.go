@@ -276,7 +276,7 @@ func mendInactive(reason string) string {
 	case directory.InactiveJobsArchived:
 		return "reopen one of its jobs, or add an open one"
 	case directory.InactiveMissing:
-		return "the directory file lacks it: write it there again before directory.missing_grace is over, then it is purged"
+		return "the directory file lacks it: write it there again, it is purged when directory.missing_grace is over"
 	}
 	return ""
 }

@@ -14,12 +14,16 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"mailsyncd/config"
 	"mailsyncd/providers"
 	"mailsyncd/providers/providertest"
 	"mailsyncd/store/bolt"
 	"mailsyncd/webhook"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a daemon with everything real but its mail servers, which are scripted,
 // and its webhook, which is a list.
@@ -30,7 +34,6 @@ type rig struct {
 	servers map[string]*providertest.Fake
 	posts   *postList
 	log     *logText
-	mails   int
 }
 
 // postList takes every event and remembers it.
@@ -223,8 +226,17 @@ func (r *rig) wants(pairs ...string) {
 	}
 }
 
-// mail delivers a mail to a mailbox; age is how long ago it came. header may
-// replace From and add more fields.
+// delivered waits until every post is recorded.
+func (r *rig) delivered() {
+	r.t.Helper()
+	r.until("everything is recorded as delivered", func() bool {
+		s, err := r.store.Stats(r.t.Context())
+		return err == nil && s.Pending == 0
+	})
+}
+
+// mail delivers a mail to a mailbox; age is how long ago it came, more are fields
+// of its header.
 func (r *rig) mail(box, folder, id, from string, age time.Duration, more ...string) {
 	at := time.Now().Add(-age)
 	raw := fmt.Sprintf("From: %s\r\nTo: %s@example.com\r\nSubject: subject of %s\r\nMessage-ID: <%s>\r\nDate: %s\r\n",
