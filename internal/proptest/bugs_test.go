@@ -55,7 +55,7 @@ func bugs() []bug {
 }
 
 // mostLives bounds how many lives may pass before a planted bug is found.
-const mostLives = 4_000
+const mostLives = 3_000
 
 // The test of the test: each planted bug is found, and as what it is.
 func TestEveryPlantedBugIsFound(t *testing.T) {

@@ -84,8 +84,8 @@ type mail struct {
 	names    []string  // the addresses that may match; none when a guard refuses the mail
 }
 
-// copy is one mail in one folder of one mailbox.
-type copy struct {
+// lying is one mail where it lies, in one folder of one mailbox.
+type lying struct {
 	*mail
 	box, folder string
 	ref         string // the provider's, as of placement
@@ -97,7 +97,7 @@ type copy struct {
 	drained, skipped bool
 }
 
-func (c *copy) watched() bool { return c.folder != "Junk" }
+func (c *lying) watched() bool { return c.folder != "Junk" }
 
 // boxModel is what the model knows of a mailbox.
 type boxModel struct {
@@ -114,7 +114,7 @@ type boxModel struct {
 	// seen are the copies the pass that runs may have read, free the addresses
 	// that own_address did not refuse at some time during it: guards are asked
 	// when a page is decided, candidates when it is committed.
-	seen map[*copy]bool
+	seen map[*lying]bool
 	free map[string]bool
 }
 
@@ -148,7 +148,7 @@ type model struct {
 	// commit that failed only for its caller the two differ.
 	committed, published truth
 	grants               map[grant]since // in both
-	copies               []*copy
+	copies               []*lying
 	boxes                map[string]*boxModel
 	requests             []*request
 	// lives counts the purges of a candidate, erased those the ATS was told.
@@ -245,7 +245,7 @@ func (m *model) loses(ref string) bool {
 
 // ---- mail in folders ---------------------------------------------------
 
-func (m *model) place(c *copy) {
+func (m *model) place(c *lying) {
 	c.placed = m.tick()
 	m.messages[c.id] = c.mail
 	m.copies = append(m.copies, c)
@@ -255,16 +255,16 @@ func (m *model) place(c *copy) {
 	}
 }
 
-func (m *model) find(name, box string) *copy {
-	i := slices.IndexFunc(m.copies, func(c *copy) bool { return c.name == name && c.box == box })
+func (m *model) find(name, box string) *lying {
+	i := slices.IndexFunc(m.copies, func(c *lying) bool { return c.name == name && c.box == box })
 	if i < 0 {
 		return nil
 	}
 	return m.copies[i]
 }
 
-func (m *model) take(c *copy) {
-	m.copies = slices.DeleteFunc(m.copies, func(o *copy) bool { return o == c })
+func (m *model) take(c *lying) {
+	m.copies = slices.DeleteFunc(m.copies, func(o *lying) bool { return o == c })
 }
 
 // ---- passes ------------------------------------------------------------
@@ -272,7 +272,7 @@ func (m *model) take(c *copy) {
 // begin notes that a pass reads from now on.
 func (m *model) begin(box string) {
 	b := m.boxes[box]
-	b.pass, b.seen, b.free = m.tick(), map[*copy]bool{}, map[string]bool{}
+	b.pass, b.seen, b.free = m.tick(), map[*lying]bool{}, map[string]bool{}
 	m.guard(b)
 	if b.firstTry.IsZero() {
 		b.firstTry = time.Now()
@@ -310,7 +310,7 @@ func (m *model) committing(box string) {
 	}
 }
 
-func (m *model) mayCommit(box string, c *copy, ref, address string) bool {
+func (m *model) mayCommit(box string, c *lying, ref, address string) bool {
 	b := m.boxes[box]
 	if !b.free[address] || !m.committed.matches(ref, address) {
 		return false
@@ -338,7 +338,7 @@ func (m *model) end(box string, complete bool) (owed []pair) {
 		owed = m.owed(box, start, now)
 		b.before, b.lost, b.reset = start, false, map[string]bool{}
 		for _, f := range folders {
-			b.polled[f] = b.polled[f] || slices.ContainsFunc(m.copies, func(c *copy) bool { return c.box == box && c.folder == f }) || f != "Archive"
+			b.polled[f] = b.polled[f] || slices.ContainsFunc(m.copies, func(c *lying) bool { return c.box == box && c.folder == f }) || f != "Archive"
 		}
 		for _, r := range m.requests {
 			if r.from < start {
@@ -377,7 +377,7 @@ func (m *model) owed(box string, start int, now time.Time) (all []pair) {
 
 // walked is where the walk began that a poll did over a copy's folder: at the
 // horizon, unless the server had forgotten the position.
-func (m *model) walked(b *boxModel, c *copy, now time.Time) time.Time {
+func (m *model) walked(b *boxModel, c *lying, now time.Time) time.Time {
 	window := now.Add(-backfill)
 	switch {
 	case b.everLost && !b.polled[c.folder]:
@@ -397,19 +397,19 @@ func (m *model) walked(b *boxModel, c *copy, now time.Time) time.Time {
 func (b *boxModel) horizon() time.Time { return b.firstDone.Add(-backfill + slack) }
 
 // drains: the candidate was there before anybody read the mail.
-func (m *model) drains(b *boxModel, c *copy, g since) bool {
+func (m *model) drains(b *boxModel, c *lying, g since) bool {
 	return g.seq < c.tried && !c.skipped && !c.stamp.Before(b.horizon())
 }
 
 // looksBack: the candidate came later than the mail. One complete pass may still
 // end an older look-back; the second one owes this one.
-func (m *model) looksBack(b *boxModel, c *copy, g since) bool {
+func (m *model) looksBack(b *boxModel, c *lying, g since) bool {
 	return g.seq > c.tried && b.before > g.seq && c.placed < b.before &&
 		!c.stamp.Before(b.horizon()) && !c.stamp.Before(g.at.Add(-backfill+slack))
 }
 
 // requested: somebody asked for the candidate's older mail.
-func (m *model) requested(box string, c *copy, ref string, start int, g since) bool {
+func (m *model) requested(box string, c *lying, ref string, start int, g since) bool {
 	return slices.ContainsFunc(m.requests, func(r *request) bool {
 		return r.ref == ref && r.owed[box] && r.from < start && c.placed < r.from && g.seq < r.from && !c.stamp.Before(r.since.Add(slack))
 	})

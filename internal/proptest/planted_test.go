@@ -282,12 +282,19 @@ func seqAgain(w *world, o store.Outbox) store.Outbox {
 	}}
 }
 
-func unknownFlight(_ *world, o store.Outbox) store.Outbox {
-	return reading{o, func(e *store.Event) {
-		if e.Type == store.ThreadMatched {
-			e.Candidates = nil
+// unnamed is a store.Outbox whose posts in flight name nobody.
+type unnamed struct{ store.Outbox }
+
+func unknownFlight(_ *world, o store.Outbox) store.Outbox { return unnamed{o} }
+
+func (o unnamed) Attempt(ctx context.Context, as []store.Attempt) ([]store.Event, error) {
+	events, err := o.Outbox.Attempt(ctx, as)
+	for i := range events {
+		if events[i].Type == store.ThreadMatched {
+			events[i].Candidates = nil
 		}
-	}}
+	}
+	return events, err
 }
 
 // noPurges is a store.Outbox that knows of no purge.

@@ -2,7 +2,6 @@ package proptest_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"mailsyncd/directory"
 	"mailsyncd/message"
 	"mailsyncd/providers/providertest"
 	"mailsyncd/store"
@@ -175,7 +173,7 @@ func (w *world) arrive(s step) {
 
 func (w *world) deliver(m *mail, box, folder string, arrival time.Time) {
 	ref := w.servers[box].Deliver(folder, providertest.Mail{Raw: m.raw, Arrival: arrival})
-	w.model.place(&copy{mail: m, box: box, folder: folder, ref: ref})
+	w.model.place(&lying{mail: m, box: box, folder: folder, ref: ref})
 }
 
 // compose writes the header of a mail.
@@ -237,7 +235,7 @@ func (w *world) move(s step) {
 	}
 	w.model.take(c)
 	ref := w.servers[s.box].Move(c.ref, s.folder)
-	w.model.place(&copy{mail: c.mail, box: c.box, folder: s.folder, ref: ref})
+	w.model.place(&lying{mail: c.mail, box: c.box, folder: s.folder, ref: ref})
 }
 
 func (w *world) expunge(s step) {
@@ -245,163 +243,6 @@ func (w *world) expunge(s step) {
 		w.model.take(c)
 		w.servers[s.box].Delete(c.ref)
 	}
-}
-
-// ---- the directory -----------------------------------------------------
-
-func (w *world) put(s step) {
-	rec := map[string]any{"kind": "candidate", "ref": s.ref, "emails": s.emails, "state": s.state}
-	if s.hasJobs {
-		rec["jobs"] = append([]string{}, s.jobs...)
-	}
-	if s.rev > 0 {
-		rec["rev"] = s.rev
-	}
-	in := person{emails: s.emails, jobs: s.jobs, hasJobs: s.hasJobs, state: s.state, rev: s.rev}
-	w.change(func() error { return w.record(rec) }, func() (truth, string) { return w.model.committed.put(s.ref, in), "" })
-}
-
-func (w *world) erase(s step) {
-	rev := s.rev
-	if s.how == "operator" {
-		rev = 0
-	}
-	if next, gone := w.model.committed.remove(s.ref, rev); gone {
-		w.change(func() error { return w.remove(s, rev) }, func() (truth, string) { return next, s.ref })
-	}
-}
-
-func (w *world) remove(s step, rev int64) error {
-	if s.how == "operator" {
-		return w.keeper.Delete(w.ctx, directory.KindCandidate, s.ref)
-	}
-	rec := map[string]any{"kind": "candidate", "ref": s.ref, "deleted": true}
-	if rev > 0 {
-		rec["rev"] = rev
-	}
-	return w.record(rec)
-}
-
-func (w *world) setOther(s step) {
-	rec := map[string]any{"kind": "job", "ref": s.ref, "state": s.state}
-	if s.do == setUser {
-		rec["kind"] = "user"
-		if rec["emails"] = s.emails; s.emails == nil {
-			rec["emails"] = []string{}
-		}
-	}
-	w.change(func() error { return w.record(rec) }, func() (truth, string) {
-		next := w.model.committed.clone()
-		switch {
-		case s.do == setJob:
-			next.jobs[s.ref] = s.state
-		case s.ref == owner:
-			next.own = s.emails
-		default:
-			next.disabled[s.ref] = s.state == directory.UserDisabled
-		}
-		return next, ""
-	})
-}
-
-// record puts one record as an operator's client does.
-func (w *world) record(rec map[string]any) error {
-	line, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	r, err := directory.ParseRecord(line)
-	if err != nil {
-		w.fail(broken, "the script has a bad record: %v", err)
-		return nil
-	}
-	_, err = w.keeper.Put(w.ctx, []directory.Record{r})
-	return err
-}
-
-// change runs a round of the directory and tells the model whether it was
-// persisted, which an error does not say.
-func (w *world) change(do func() error, next func() (truth, string)) {
-	before := w.revision()
-	err := do()
-	if w.revision() > before {
-		w.model.commit(next())
-	} else if err == nil {
-		w.unchanged(next)
-	}
-	w.published()
-}
-
-// unchanged: a round that writes nothing must have had nothing to write.
-func (w *world) unchanged(next func() (truth, string)) {
-	after, purged := next()
-	for ref, p := range after.people {
-		old := w.model.committed.people[ref]
-		if purged != "" || old.state != p.state || old.hasJobs != p.hasJobs || !slices.Equal(old.emails, p.emails) || !slices.Equal(old.jobs, p.jobs) {
-			w.fail(broken, "a change of %s was taken and nothing was written", ref)
-		}
-	}
-}
-
-func (w *world) revision() (revision uint64) {
-	w.peek(func() error {
-		var err error
-		revision, _, err = w.mem.Revision(w.ctx)
-		return err
-	})
-	return revision
-}
-
-// peek reads the store for the model, also one that a cut has closed.
-func (w *world) peek(f func() error) {
-	was := w.quiet.Swap(true)
-	defer w.quiet.Store(was)
-	if w.killed {
-		closed := w.mem
-		w.mem = closed.Reopen()
-		defer func() { w.mem = closed }()
-	}
-	if err := f(); err != nil {
-		w.fail(broken, "the model could not read the store: %v", err)
-	}
-}
-
-// published compares what passes see with what the store holds.
-func (w *world) published() {
-	if snap := w.keeper.Snapshot(); snap != nil && snap.Revision() == w.revision() {
-		w.model.publish()
-	}
-}
-
-// load makes the keeper read the store, as its timer does within seconds.
-func (w *world) load() {
-	w.quietly(func() {
-		if err := w.keeper.Load(w.ctx); err != nil {
-			w.fail(broken, "loading the directory: %v", err)
-		}
-	})
-	w.published()
-	w.followUsers()
-}
-
-// followUsers suspends the mailboxes of disabled users and wakes the others, as
-// the daemon does after each change of users.
-func (w *world) followUsers() {
-	snap := w.keeper.Snapshot()
-	if snap == nil {
-		return
-	}
-	w.quietly(func() {
-		for _, id := range boxes {
-			change := w.boxes[id].Unsuspend
-			if state, known := snap.User(userOf(id)); known && state == directory.UserDisabled {
-				change = w.boxes[id].Suspend
-			}
-			if err := change(w.ctx); err != nil {
-				w.fail(broken, "following the users: %v", err)
-			}
-		}
-	})
 }
 
 // ---- passes and tasks --------------------------------------------------
@@ -560,155 +401,4 @@ func (w *world) events(f store.EventFilter) []store.Event {
 		w.fail(broken, "listing events: %v", err)
 	}
 	return events
-}
-
-// ---- the quiet end -----------------------------------------------------
-
-// settle mends everything, lets the parts do what they owe, and holds the end to
-// the model.
-func (w *world) settle() {
-	w.cut, w.receiver.how = nil, accepts
-	w.trouble.Store(nil)
-	w.load()
-	for _, id := range boxes {
-		w.do(step{do: setUser, ref: userOf(id), state: directory.UserEnabled})
-	}
-	w.followUsers()
-	for range 3 {
-		w.drainOutbox()
-		for _, id := range boxes {
-			w.pollAll(id)
-		}
-	}
-	w.drainOutbox()
-	if w.failed() {
-		return
-	}
-	w.judge()
-}
-
-// pollAll polls until the mailbox has nothing left to do.
-func (w *world) pollAll(box string) {
-	for range 40 {
-		w.model.begin(box)
-		w.passing = []string{box}
-		report, err := w.boxes[box].Pass(w.ctx)
-		w.passing = nil
-		w.taken(box, w.model.end(box, err == nil && !report.More))
-		w.runCourier()
-		switch {
-		case errors.Is(err, store.ErrFull):
-			w.drainOutbox()
-		case err != nil:
-			w.fail(broken, "a pass over %s failed and nothing was wrong: %v", box, err)
-			return
-		case !report.More:
-			return
-		}
-	}
-	w.fail(broken, "the passes over %s do not end", box)
-}
-
-// drainOutbox lets the courier work until nothing waits. Between two retries the
-// daemon is off, which costs no time of ours.
-func (w *world) drainOutbox() {
-	w.quietly(func() { _ = w.courier.Resume(w.ctx) })
-	w.replay("")
-	for range 100 {
-		w.runCourier()
-		w.sleep(3 * time.Second)
-		w.await(synctest.Wait)
-		var due time.Time
-		waiting := false
-		w.quietly(func() { due, waiting = w.nextDue() })
-		switch d := time.Until(due); {
-		case !waiting:
-			return
-		case d > time.Hour:
-			w.off(d)
-		default:
-			w.sleep(max(d, time.Second))
-		}
-	}
-	w.fail(broken, "the outbox does not run empty")
-}
-
-// nextDue is when the next event is due, and whether any waits. What is due
-// already waits for another event: of its stream, or for a candidate.purged.
-func (w *world) nextDue() (next time.Time, waiting bool) {
-	now := time.Now()
-	for _, e := range w.events(store.EventFilter{State: store.EventPending}) {
-		waiting = true
-		if e.Due.After(now) && (next.IsZero() || e.Due.Before(next)) {
-			next = e.Due
-		}
-	}
-	return next, waiting
-}
-
-// judge holds the end of a life to the model.
-func (w *world) judge() {
-	w.quiet.Store(true)
-	for p, life := range w.model.must {
-		if life == w.model.life(p.ref) && w.model.told[p] < life {
-			w.fail(lost, "%s of %s was never accepted", w.nameOf(p.message), p.ref)
-		}
-	}
-	for _, ref := range refs {
-		w.judgePurged(ref)
-	}
-	for _, id := range boxes {
-		w.reconcile(id)
-	}
-}
-
-// judgePurged: the ATS knows of every purge, and no row names who is gone.
-func (w *world) judgePurged(ref string) {
-	m := w.model
-	if m.lives[ref] != m.erased[ref] {
-		w.fail(erasure, "%s was purged %d times, and the ATS heard of %d", ref, m.lives[ref], m.erased[ref])
-	}
-	if m.lives[ref] == 0 || !m.gone(ref) {
-		return
-	}
-	for _, e := range w.events(store.EventFilter{Candidate: ref}) {
-		if e.Type != store.CandidatePurged {
-			w.fail(erasure, "an event (%s, %s) still names %s", e.Type, e.State, ref)
-		}
-	}
-	for _, e := range w.events(store.EventFilter{}) {
-		whole, err := w.mem.Event(w.ctx, e.ID)
-		if err != nil || e.Type != store.CandidatePurged && strings.Contains(string(whole.Body), `"`+ref+`"`) {
-			w.fail(erasure, "the body of an event (%s, %s) still names %s: %v", e.Type, e.State, ref, err)
-		}
-	}
-	w.judgeRows(ref)
-}
-
-func (w *world) judgeRows(ref string) {
-	if left, err := w.mem.CandidateMessages(w.ctx, ref, "", 1); err != nil || len(left) > 0 {
-		w.fail(erasure, "the ledger still has a message of %s (%v)", ref, err)
-	}
-	acts, _, err := w.mem.Activations(w.ctx, 0, w.revision())
-	if err != nil || slices.ContainsFunc(acts, func(a store.Activation) bool { return a.Ref == ref }) {
-		w.fail(erasure, "the activation log still names %s (%v)", ref, err)
-	}
-	for _, t := range w.tasks() {
-		if t.Candidate == ref {
-			w.fail(erasure, "a task still names %s", ref)
-		}
-	}
-}
-
-// reconcile is the product's own proof; it must agree that nothing is missing.
-func (w *world) reconcile(box string) {
-	r, err := w.boxes[box].Reconcile(w.ctx, time.Time{}, false)
-	switch {
-	case err != nil:
-		w.fail(broken, "reconciling %s: %v", box, err)
-	case r.Unaccounted != 0:
-		w.fail(lost, "reconcile of %s finds %d pairs that nobody delivered", box, r.Unaccounted)
-	case r.Pending+r.Dead+r.Held > 0:
-		w.fail(lost, "reconcile of %s finds %d pairs undelivered", box, r.Pending+r.Dead+r.Held)
-	}
 }

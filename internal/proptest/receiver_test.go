@@ -332,7 +332,7 @@ func (r *receiver) count(id string, b body) {
 		if most := r.w.model.reasons(t.ID); len(r.events[t.ID]) > most {
 			r.w.fail(repeat, "%s was told by %d events, and there are reasons for %d", r.w.nameOf(t.ID), len(r.events[t.ID]), most)
 		}
-		if most := r.w.model.asked * len(boxes); len(r.again[t.ID]) > most {
+		if most := r.w.model.asked; len(r.again[t.ID]) > most {
 			r.w.fail(repeat, "%s was redelivered by %d events, and %d were asked for", r.w.nameOf(t.ID), len(r.again[t.ID]), most)
 		}
 	}

@@ -188,20 +188,28 @@ func (d *drawer) event() step {
 		return step{do: move, box: d.boxOf(), mail: d.someMail(), folder: pick(d, folders[:])}
 	case n < 20:
 		return step{do: expunge, box: d.boxOf(), mail: d.someMail()}
-	case n < 29:
-		return d.candidate()
-	case n < 32:
-		return step{do: erase, ref: pick(d, refs[:]), rev: d.revOf(3), how: pick(d, []string{"operator", "record"})}
-	case n < 35:
-		return step{do: setJob, ref: pick(d, jobs[:]), state: pick(d, []directory.State{directory.JobOpen, directory.JobArchived})}
 	case n < 38:
-		return d.user()
+		return d.people()
 	case n < 40:
-		return step{do: resync, ref: pick(d, refs[:]), age: d.span(), redeliver: d.one(2), box: pick(d, []string{"", "", boxes[0]})}
+		return step{do: resync, ref: pick(d, refs[:]), age: pick(d, []time.Duration{d.span(), 90 * day}), redeliver: d.one(2), box: pick(d, []string{"", "", boxes[0]})}
 	case n < 41:
 		return step{do: renumber, box: pick(d, boxes[:]), folder: pick(d, folders[:3])}
 	default:
 		return step{do: lose, box: pick(d, boxes[:])}
+	}
+}
+
+// people draws what the ATS says of candidates, jobs and users.
+func (d *drawer) people() step {
+	switch n := d.rng.IntN(19); {
+	case n < 10:
+		return d.candidate()
+	case n < 13:
+		return step{do: erase, ref: pick(d, refs[:]), rev: d.revOf(3), how: pick(d, []string{"operator", "record"})}
+	case n < 16:
+		return step{do: setJob, ref: pick(d, jobs[:]), state: pick(d, []directory.State{directory.JobOpen, directory.JobArchived})}
+	default:
+		return d.user()
 	}
 }
 
@@ -211,7 +219,7 @@ func (d *drawer) circumstance() step {
 	case n < 9:
 		return step{do: wait, lasts: pick(d, []time.Duration{time.Second, time.Minute, 10 * time.Minute, 2 * time.Hour})}
 	case n < 12:
-		return step{do: off, lasts: pick(d, []time.Duration{5 * time.Hour, 30 * time.Hour, 4 * day, 9 * day, 16 * day})}
+		return d.outage()
 	case n < 14:
 		return step{do: crash}
 	case n < 15:
@@ -227,6 +235,18 @@ func (d *drawer) circumstance() step {
 	}
 }
 
+// outage draws a time without the daemon. After a long one the server is often
+// another.
+func (d *drawer) outage() step {
+	s := step{do: off, lasts: pick(d, []time.Duration{5 * time.Hour, 30 * time.Hour, 4 * day, 9 * day, 16 * day, 24 * day})}
+	if s.lasts > 5*day && d.one(2) {
+		d.add(d.newMail())
+		d.add(s)
+		s = pick(d, []step{{do: lose, box: d.boxOf()}, {do: renumber, box: d.boxOf(), folder: folders[0]}})
+	}
+	return s
+}
+
 // cut draws what happens in the middle of a step; mostly nothing. Only a poll
 // may have another step inside: the directory's rounds run one by one.
 func (d *drawer) cut(inPoll bool) *cut {
@@ -239,8 +259,11 @@ func (d *drawer) cut(inPoll bool) *cut {
 	case n < 15 && inPoll:
 		c.how = pick(d, []string{serverBreaks, serverBreaks, serverSlows, serverDenies})
 	case inPoll:
-		inner := d.event()
-		if d.one(4) {
+		inner := d.people()
+		switch d.rng.IntN(6) {
+		case 0, 1:
+			inner = d.event()
+		case 2:
 			inner = pick(d, []step{{do: post}, {do: poll, box: pick(d, boxes[:])}})
 		}
 		c.how, c.inner = happens, &inner
