@@ -78,7 +78,8 @@ func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, s
 func (p *pass) next(ctx context.Context, row store.Mailbox, walk store.WalkState) (providers.Page, error) {
 	window := providers.Window{Since: p.windowStart(row)}
 	page, err := p.session.Next(ctx, providers.Cursor(walk.Cursor), window)
-	if errors.Is(err, providers.ErrCursorExpired) {
+	if errors.Is(err, providers.ErrCursorExpired) && !p.restarted {
+		p.restarted = true // once a pass: a server that forgets at once is a failure
 		cur, err := p.session.Start(ctx, window.Since)
 		if err != nil {
 			return page, fmt.Errorf("walking the window again: %w", err)

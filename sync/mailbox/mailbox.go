@@ -111,7 +111,7 @@ func New(cfg Config) *Mailbox {
 // Report says what a pass did.
 type Report struct {
 	Scanned int // headers read
-	Matched int // messages that entered the ledger or gained a candidate
+	Matched int // messages that entered the ledger, or gained a candidate
 	// More tells that the budget ended before the work: pass again soon.
 	More bool
 }
@@ -151,6 +151,11 @@ type pass struct {
 	session  providers.Mailbox
 	deadline time.Time
 	report   Report
+	// ended tells that the last commit found all that its task was looking for:
+	// its walk is over, whatever the server still has.
+	ended bool
+	// restarted tells that the main walk began again in this pass.
+	restarted bool
 }
 
 // run drains what is new, then does what is owed, each only while the budget

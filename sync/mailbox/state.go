@@ -179,8 +179,8 @@ func DropCursor(ctx context.Context, s store.Walks, id string, now time.Time) er
 		if err != nil {
 			return fmt.Errorf("reading a walk of mailbox %s: %w", id, err)
 		}
-		if state.Version == 0 {
-			continue
+		if state.Version == 0 && task != "" {
+			continue // the main walk is ended even if it never began: tasks wait behind it
 		}
 		if _, err := s.Advance(ctx, w, state.Version, store.Batch{Done: true, Now: now}); err != nil {
 			return fmt.Errorf("ending a walk of mailbox %s: %w", id, err)

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -153,10 +154,13 @@ func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
 // walkBack runs a walk over old mail to its end or to the end of the budget.
 // Every page is committed with the walk's own cursor, so a killed daemon goes
 // on where it stood; finish changes the mailbox's row with the last page.
+//
+// ErrConflict means that a purge made the walk begin again while its page was
+// read: it is read from the start with the next pass.
 func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, sc scope, finish func(*store.Mailbox)) error {
 	query := providers.Query{Since: walk.Since, Addresses: walk.Addresses}
 	for !p.spent() {
-		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
+		page, err := p.search(ctx, query, walk.Cursor)
 		if err != nil {
 			return fmt.Errorf("walking back (%s): %w", task, err)
 		}
@@ -169,9 +173,25 @@ func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, 
 		if b.Done {
 			mutate = finish
 		}
-		if walk, err = p.commit(ctx, task, walk.Version, b, mutate); err != nil || b.Done {
+		walk, err = p.commit(ctx, task, walk.Version, b, mutate)
+		if errors.Is(err, store.ErrConflict) {
+			p.report.More = true
+			return nil
+		}
+		if err != nil || b.Done {
 			return err
 		}
 	}
 	return nil
+}
+
+// search asks for the page of a walk after its cursor. A cursor that the
+// provider cannot place any more (another provider's, or one whose listing the
+// server forgot) begins the walk again: the ledger drops what it repeats.
+func (p *pass) search(ctx context.Context, q providers.Query, cursor string) (providers.Page, error) {
+	page, err := p.session.Search(ctx, q, providers.Cursor(cursor))
+	if errors.Is(err, providers.ErrCursorExpired) && cursor != "" {
+		return p.session.Search(ctx, q, "")
+	}
+	return page, err
 }
