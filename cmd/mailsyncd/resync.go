@@ -132,7 +132,7 @@ type watch struct {
 // mailboxes nobody polls counts as ended here.
 func (w *watch) tasks(ctx context.Context, tasks []admin.Task) ([]admin.Task, error) {
 	defer w.clear()
-	for {
+	for wait := w.every / 16; ; wait = min(2*wait, w.every) { // most are short
 		running := false
 		for i, t := range tasks {
 			if over(t) {
@@ -152,7 +152,7 @@ func (w *watch) tasks(ctx context.Context, tasks []admin.Task) ([]admin.Task, er
 		select {
 		case <-ctx.Done():
 			return tasks, w.left(ctx, tasks, ctx.Err())
-		case <-time.After(w.every):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -162,19 +162,23 @@ func over(t admin.Task) bool {
 	return t.State != admin.TaskRunning || t.Left > 0 && t.Left == len(t.Waiting)
 }
 
-// left says, when the person goes, how to come back to the tasks.
+// left says, when the person or the daemon goes, how to come back to the tasks.
 func (w *watch) left(ctx context.Context, tasks []admin.Task, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
 	var ids []string
 	for _, t := range tasks {
 		if !over(t) {
 			ids = append(ids, t.ID)
 		}
 	}
-	return fmt.Errorf("interrupted; the daemon goes on with %s: `mailsyncd tasks list` shows it, `mailsyncd tasks cancel ID` ends it",
-		strings.Join(ids, ", "))
+	var gone *admin.UnreachableError
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted; the daemon goes on with %s: `mailsyncd tasks list` shows it, `mailsyncd tasks cancel ID` ends it",
+			strings.Join(ids, ", "))
+	case errors.As(err, &gone):
+		return fmt.Errorf("%w; it goes on with %s when it runs again", err, strings.Join(ids, ", "))
+	}
+	return err
 }
 
 // show writes the progress if it is new.

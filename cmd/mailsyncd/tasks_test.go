@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -96,6 +98,18 @@ func TestResyncInterrupted(t *testing.T) {
 	want := "mailsyncd: interrupted; the daemon goes on with task_a: `mailsyncd tasks list` shows it, `mailsyncd tasks cancel ID` ends it\n"
 	if got.code != exitFailed || got.stdout != "" || !strings.HasSuffix(got.stderr, want) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A daemon that ends meanwhile takes the task up again; the command says so.
+func TestResyncWhileTheDaemonEnds(t *testing.T) {
+	running := admin.Task{ID: "task_a", State: "running", Mailboxes: 3, Left: 3}
+	client := admin.NewClient(filepath.Join(t.TempDir(), "none"))
+	defer client.Close()
+	w := &watch{client: client, every: time.Millisecond, out: io.Discard}
+	_, err := w.tasks(t.Context(), []admin.Task{running})
+	if err == nil || exitCode(err) != exitUnreachable || !strings.HasSuffix(err.Error(), "; it goes on with task_a when it runs again") {
+		t.Errorf("%v", err)
 	}
 }
 
