@@ -33,6 +33,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailsyncd/message"
@@ -142,9 +143,18 @@ type Holding struct {
 // Pair is one candidate of a message and why it matched.
 type Pair struct {
 	Candidate string   // ref
-	Key       string   // folded address, as in Candidate.Active
+	Key       string   // folded address, as in Row.Active
+	Also      []string // other addresses of the candidate in the mail, folded: one that is active is enough
 	Address   string   // the address as the mail's header spells it
 	Fields    []string // "from", "sender", "reply_to", "to", "cc", "bcc"; sorted as here
+}
+
+// HeldBy tells that one of the pair's addresses is among a candidate's active
+// ones: the candidate may have given up one of two that stand in the mail.
+func (p Pair) HeldBy(active []string) bool {
+	return slices.Contains(active, p.Key) || slices.ContainsFunc(p.Also, func(key string) bool {
+		return slices.Contains(active, key)
+	})
 }
 
 // Advanced says what an Advance did.

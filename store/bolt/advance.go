@@ -71,7 +71,7 @@ func (p *page) take(m store.Matched) {
 // The snapshot a page was decided with may be minutes old.
 func (t *tx) activePairs(pairs []store.Pair) (active []store.Pair) {
 	for _, pair := range pairs {
-		if row, ok := t.row("candidate", pair.Candidate); ok && slices.Contains(row.Active, pair.Key) {
+		if row, ok := t.row("candidate", pair.Candidate); ok && pair.HeldBy(row.Active) {
 			active = append(active, pair)
 		}
 	}

@@ -116,7 +116,7 @@ func (p *page) take(m store.Matched) {
 func (s *state) activePairs(pairs []store.Pair) (active []store.Pair) {
 	for _, pair := range pairs {
 		row := s.rows[store.RowKey{Kind: "candidate", Ref: pair.Candidate}]
-		if slices.Contains(row.Active, pair.Key) {
+		if pair.HeldBy(row.Active) {
 			active = append(active, pair)
 		}
 	}

@@ -64,7 +64,7 @@ func (p *pass) matched(msg *providers.Message, d matcher.Decision, guards *match
 		Header:    msg.Header,
 	}
 	for _, m := range d.Matches {
-		out.Pairs = append(out.Pairs, store.Pair{Candidate: m.Ref, Key: m.Key, Address: m.Address, Fields: m.Fields})
+		out.Pairs = append(out.Pairs, store.Pair{Candidate: m.Ref, Key: m.Key, Also: m.Also, Address: m.Address, Fields: m.Fields})
 	}
 	p.cfg.Privacy.apply(&out, guards.Company)
 	return out
@@ -90,6 +90,9 @@ func (v Privacy) apply(m *store.Matched, company func(key string) bool) {
 	keep := make(map[string]bool, len(m.Pairs))
 	for _, pair := range m.Pairs {
 		keep[pair.Key] = true
+		for _, key := range pair.Also {
+			keep[key] = true
+		}
 	}
 	h := &m.Header
 	for _, field := range []*[]message.Address{&h.From, &h.Sender, &h.ReplyTo, &h.To, &h.Cc, &h.Bcc} {

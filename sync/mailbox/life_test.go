@@ -252,3 +252,19 @@ func (m *forgettingMailbox) Search(ctx context.Context, q providers.Query, c pro
 	}
 	return m.Mailbox.Search(ctx, q, c)
 }
+
+// The directory moved on while a page was decided: one of the candidate's two
+// addresses in the mail is gone, the other still stands.
+func TestPairStandsWhileOneOfItsAddressesDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, storetest.MemoryOptions{})
+		w.candidate("nora", "nora@example.net", "nora@work.example")
+		before := w.dir
+		w.candidate("nora", "nora@work.example")
+		w.dir = before // the pass still sees the older snapshot
+		w.mailAs("INBOX", "nora@example.net, nora@work.example", "two@test", time.Now())
+		w.mailAs("INBOX", "nora@example.net", "one@test", time.Now())
+		w.pass()
+		w.wants("two@test nora")
+	})
+}
