@@ -105,10 +105,11 @@ type boxModel struct {
 	lastTry             time.Time // the end of the newest
 	before              int       // start of the last pass that was complete
 	polled              map[string]bool
-	// reset are the folders whose numbering was lost since the last complete
-	// poll; lost that the whole position was, and everLost that it ever was.
-	reset          map[string]bool
-	lost, everLost bool
+	// reset says when a folder's numbering was lost, lost when the whole position
+	// was; none before the last complete poll. everLost is that it ever was.
+	reset    map[string]int
+	lost     int
+	everLost bool
 	// pass is the pass that runs now, 0 when none.
 	pass int
 	// seen are the copies the pass that runs may have read, free the addresses
@@ -172,7 +173,7 @@ func newModel() *model {
 		told: map[pair]int{}, ever: map[pair]bool{}, names: map[grant]bool{}, messages: map[string]*mail{},
 	}
 	for _, b := range boxes {
-		m.boxes[b] = &boxModel{polled: map[string]bool{}, reset: map[string]bool{}}
+		m.boxes[b] = &boxModel{polled: map[string]bool{}, reset: map[string]int{}}
 	}
 	return m
 }
@@ -336,7 +337,8 @@ func (m *model) end(box string, complete bool) (owed []pair) {
 			b.firstDone = now
 		}
 		owed = m.owed(box, start, now)
-		b.before, b.lost, b.reset = start, false, map[string]bool{}
+		b.before = start
+		b.found(start)
 		for _, f := range folders {
 			b.polled[f] = b.polled[f] || slices.ContainsFunc(m.copies, func(c *lying) bool { return c.box == box && c.folder == f }) || f != "Archive"
 		}
@@ -348,6 +350,15 @@ func (m *model) end(box string, complete bool) (owed []pair) {
 	}
 	b.lastTry = now
 	return owed
+}
+
+// found notes that a complete poll has found its position again. What was lost
+// while it ran is still to be found.
+func (b *boxModel) found(start int) {
+	if b.lost < start {
+		b.lost = 0
+	}
+	maps.DeleteFunc(b.reset, func(_ string, when int) bool { return when < start })
 }
 
 // owed lists what a complete pass that began at start owes the ATS.
@@ -382,7 +393,7 @@ func (m *model) walked(b *boxModel, c *lying, now time.Time) time.Time {
 	switch {
 	case b.everLost && !b.polled[c.folder]:
 		return window.Add(slack)
-	case !b.reset[c.folder] && !b.lost:
+	case b.reset[c.folder] == 0 && b.lost == 0:
 		return time.Time{}
 	case b.lastTry.IsZero():
 		return time.Time{}

@@ -104,7 +104,8 @@ func (w *world) doRarely(s step) {
 		w.renumber(s)
 	case lose:
 		w.servers[s.box].Expire()
-		w.model.boxes[s.box].lost, w.model.boxes[s.box].everLost = true, true
+		b := w.model.boxes[s.box]
+		b.lost, b.everLost = w.model.tick(), true
 	case resync:
 		w.resync(s)
 	case cancel:
@@ -219,7 +220,7 @@ func (w *world) nameOf(id string) string {
 // by which they are found again.
 func (w *world) renumber(s step) {
 	w.servers[s.box].Renumber(s.folder)
-	w.model.boxes[s.box].reset[s.folder] = true
+	w.model.boxes[s.box].reset[s.folder] = w.model.tick()
 	for _, m := range w.servers[s.box].Mails() {
 		name, _, _ := strings.Cut(m.Header.MessageID, "@")
 		if c := w.model.find(name, s.box); c != nil && c.folder == m.Folder {
