@@ -96,9 +96,13 @@ func freeBytes(dir string) (uint64, error) {
 
 // Store is an open file. Its methods may be called from any goroutine.
 type Store struct {
-	opts  Options
-	ring  *ring
-	epoch uint64
+	opts Options
+	ring *ring
+	// base is the epoch the store was made in, epochs all there were. began tells
+	// that this process's own has begun; writing guards it.
+	base   uint64
+	epochs atomic.Pointer[epochs]
+	began  bool
 	// file is the open file. A rewrite puts another one in its place; readers
 	// that have the old one finish there.
 	file atomic.Pointer[bolt.DB]
@@ -198,7 +202,14 @@ func (s *Store) write(ctx context.Context, f func(t *tx) error) (t *tx, err erro
 	if err := t.result(nil); err != nil || !t.dirty {
 		return t, err
 	}
-	return t, s.committed(btx.Commit())
+	if err := s.committed(btx.Commit()); err != nil {
+		return t, err
+	}
+	if t.epochs != nil {
+		s.epochs.Store(t.epochs)
+		s.began = true
+	}
+	return t, nil
 }
 
 // committed judges a commit. Only lack of space leaves the file as it was for
@@ -290,7 +301,7 @@ func (s *Store) Stats(ctx context.Context) (st store.Stats, err error) {
 	err = s.view(ctx, func(t *tx) error {
 		c := t.counters()
 		st = store.Stats{
-			Epoch: s.epoch, Pending: c.Pending, Held: c.Held, Dead: c.Dead, Delivered: c.Delivered,
+			Epoch: s.epochs.Load().newest(), Pending: c.Pending, Held: c.Held, Dead: c.Dead, Delivered: c.Delivered,
 			Candidates: c.Candidates, Jobs: c.Jobs, Users: c.Users,
 			Messages: c.Messages, Pairs: c.Pairs, Threads: c.Threads, Purges: c.Purges,
 			Bytes: t.Size(), RotationDue: t.has(bMeta, []byte(kRotation)) || s.ring.rotationDue(),

@@ -54,7 +54,7 @@ func (sel *selection) matches(e *eventRow) bool {
 // numbersOf translates webhook ids; those this store never gave are left out.
 func (t *tx) numbersOf(ids []string, after uint64) (nos []uint64) {
 	for _, id := range ids {
-		if no, ok := t.s.ring.index.eventNo(t.s.epoch, id); ok && no > after {
+		if no, ok := t.eventNo(id); ok && no > after {
 			nos = append(nos, no)
 		}
 	}
@@ -87,7 +87,7 @@ func (s *Store) Events(ctx context.Context, f store.EventFilter) (out []store.Ev
 			for _, no := range sel.next(t) {
 				e, ok := t.event(no)
 				if ok && sel.matches(&e) && len(out) < limit {
-					out = append(out, e.public(no, s))
+					out = append(out, e.public(no, t))
 				}
 			}
 			return nil
@@ -102,7 +102,7 @@ func (s *Store) Events(ctx context.Context, f store.EventFilter) (out []store.Ev
 // Event implements store.Deliveries.
 func (s *Store) Event(ctx context.Context, id string) (out store.Event, err error) {
 	err = s.view(ctx, func(t *tx) error {
-		no, ok := s.ring.index.eventNo(s.epoch, id)
+		no, ok := t.eventNo(id)
 		if e, found := t.event(no); ok && found {
 			out = t.whole(no, &e)
 			return nil

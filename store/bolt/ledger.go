@@ -33,7 +33,7 @@ func (t *tx) carrier(row *messageRow) (store.PairState, string) {
 	if !ok {
 		return store.PairDelivered, ""
 	}
-	return store.PairState(e.State), t.s.ring.index.eventID(t.s.epoch, row.Last)
+	return store.PairState(e.State), t.eventID(row.Last)
 }
 
 // Message implements store.Ledger.

@@ -37,6 +37,7 @@ func Open(o Options) (*Store, error) {
 		}
 		s.file.Store(db)
 	}
+	s.began = made // a file that is new has an epoch of its own already
 	if err := errors.Join(s.load(), s.clearAway()); err != nil {
 		_ = s.file.Load().Close()
 		return nil, err
@@ -241,7 +242,9 @@ func (s *Store) load() (err error) {
 		if !t.getJSON(bMeta, []byte(kStore), &row) {
 			t.damaged(bMeta, []byte(kStore), errMissing)
 		}
-		s.epoch = row.Epoch
+		all := append(epochs{{Epoch: row.Epoch}}, row.Later...)
+		s.base = row.Epoch
+		s.epochs.Store(&all)
 		for _, key := range t.keys(bMeta, nil, 0) {
 			if string(key) != kSchema {
 				t.get(bMeta, key)

@@ -41,7 +41,7 @@ func (t *tx) purge(p store.Purge, d *directoryRow, now time.Time) (addresses []s
 	c.Purges++
 	data := store.PurgedEvent{
 		Candidate: p.Ref, Reason: p.Reason, ThreadCount: threads, MessageCount: messages,
-		Receipt: t.s.ring.index.receipt(t.s.epoch, c.LastEvent+1),
+		Receipt: t.s.ring.index.receipt(t.epochOf(c.LastEvent+1), c.LastEvent+1),
 	}
 	t.append(store.CandidatePurged, "candidate:"+p.Ref, []string{p.Ref}, store.EventData{Purged: &data}, now)
 	return addresses

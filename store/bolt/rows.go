@@ -61,7 +61,8 @@ func (t *tx) saveCounters() {
 
 // storeRow is meta/store.
 type storeRow struct {
-	Epoch uint64 `json:"epoch"`
+	Epoch uint64      `json:"epoch"`           // of the first event
+	Later []epochSpan `json:"later,omitempty"` // the epochs that began after it
 }
 
 // directoryRow is meta/directory.
@@ -122,16 +123,16 @@ type eventRow struct {
 }
 
 // public is the row as the contract shows it, without Body and Data.
-func (e *eventRow) public(no uint64, s *Store) store.Event {
+func (e *eventRow) public(no uint64, t *tx) store.Event {
 	out := store.Event{
-		No: no, ID: s.ring.index.eventID(s.epoch, no), Type: e.Type,
-		Stream: e.Stream, Epoch: s.epoch, Seq: e.Seq, State: e.State, Version: e.Version,
+		No: no, ID: t.eventID(no), Type: e.Type,
+		Stream: e.Stream, Epoch: t.epochOf(no), Seq: e.Seq, State: e.State, Version: e.Version,
 		Created: e.Created.time(), Due: e.Due.time(), Tries: e.Tries, Attempts: e.Attempts,
 		FirstFailure: e.FirstFailure.time(), LastAttempt: e.LastAttempt.time(),
 		Delivered: e.Delivered.time(), LastResult: e.Result, Candidates: e.Candidates,
 	}
 	if e.Reread != 0 {
-		out.Reread = s.taskID(e.Reread)
+		out.Reread = t.s.taskID(e.Reread)
 	}
 	return out
 }

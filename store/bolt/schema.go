@@ -9,7 +9,7 @@ package bolt
 //
 //	bucket       key                       value
 //	meta         schema                    uint32, in clear: asked before any key is opened
-//	             store                     epoch
+//	             store                     epochs
 //	             counters                  counts, last event and thread number
 //	             directory                 revision, floor and size of the activation log
 //	             directory state           directory's own bytes

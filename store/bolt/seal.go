@@ -256,7 +256,7 @@ const eventPrefix = "evt_"
 // taskID is the id of a task, made as an event's is; the complement of the epoch
 // keeps the two apart.
 func (s *Store) taskID(no uint64) string {
-	return store.TaskPrefix + s.ring.index.pack(^s.epoch, no)
+	return store.TaskPrefix + s.ring.index.pack(^s.base, no)
 }
 
 // taskNo is the inverse; ok is false for an id this store did not give.
@@ -266,7 +266,7 @@ func (s *Store) taskNo(id string) (no uint64, ok bool) {
 		return 0, false
 	}
 	epoch, no, ok := s.ring.index.unpack(text)
-	return no, ok && epoch == ^s.epoch
+	return no, ok && epoch == ^s.base
 }
 
 // idCoding writes ids: lower-case base32 without padding, 26 characters for 16
@@ -286,14 +286,14 @@ func (x *index) pack(epoch, no uint64) string {
 	return idCoding.EncodeToString(block[:])
 }
 
-// eventNo is the inverse; ok is false for an id this store did not give.
-func (x *index) eventNo(epoch uint64, id string) (no uint64, ok bool) {
+// eventPlace is the inverse; ok is false for what is no webhook id. Whether this
+// store gave it is for tx.eventNo to say.
+func (x *index) eventPlace(id string) (epoch, no uint64, ok bool) {
 	text, ok := strings.CutPrefix(id, eventPrefix)
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	its, no, ok := x.unpack(text)
-	return no, ok && its == epoch
+	return x.unpack(text)
 }
 
 func (x *index) unpack(text string) (epoch, no uint64, ok bool) {

@@ -23,6 +23,7 @@ type tx struct {
 	appended int // events made due: the courier is told after the commit
 	count    *counters
 	before   counters
+	epochs   *epochs // with this process's own, once an event begins it
 }
 
 func newTx(s *Store, btx *bolt.Tx) *tx {
