@@ -1,6 +1,11 @@
 package dirsync_test
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+
+	"mailsyncd/store/storetest"
+)
 
 func TestActivateAllOwesALookBackForEverybody(t *testing.T) {
 	w := newWorld(t)
@@ -43,4 +48,55 @@ func TestAnAddressThatGoesOwesTheOthersALookBack(t *testing.T) {
 	before := w.revision()
 	w.put(`{"kind":"candidate","ref":"nora","emails":["b@x.net"],"state":"stopped"}`)
 	w.wantActivated(before)
+}
+
+// The guard own_address folds +tags, so giving an address up frees its tagged
+// forms too.
+func TestAddressGivenUpFreesItsTaggedForms(t *testing.T) {
+	w := newWorld(t)
+	user := `{"kind":"user","ref":"u","emails":["nora@x.net"]}`
+	w.take(user, `{"kind":"candidate","ref":"c","emails":["nora+jobs@x.net"]}`, `{"kind":"candidate","ref":"d","emails":["other@x.net"]}`)
+	before := w.revision()
+	w.take(`{"kind":"user","ref":"u","emails":["else@x.net"]}`,
+		`{"kind":"candidate","ref":"c","emails":["nora+jobs@x.net"]}`, `{"kind":"candidate","ref":"d","emails":["other@x.net"]}`)
+	w.wantActivated(before, "c nora+jobs@x.net")
+}
+
+// A round that was cut off behind its users forgets what they gave up; the one
+// that goes on owes everybody a look-back.
+func TestCutOffRoundOwesEverybodyALookBack(t *testing.T) {
+	w := newWorld(t)
+	lines := func(user string) (all []string) {
+		all = append(all, `{"kind":"user","ref":"u","emails":["`+user+`"]}`)
+		for i := range 2500 {
+			all = append(all, fmt.Sprintf(`{"kind":"candidate","ref":"c%d","emails":["c%d@x.net"],"rev":%d}`, i, i, len(user)))
+		}
+		return all
+	}
+	w.take(lines("c1@x.net")...)
+	before := w.revision()
+	commits := 0
+	w.fault = func() storetest.FaultKind {
+		if commits++; commits == 2 {
+			return storetest.Failed
+		}
+		return storetest.NoFault
+	}
+	w.complete(lines("elsewhere@x.net")...)
+	if err := w.keeper.Reload(w.ctx); err == nil {
+		t.Fatal("the second commit did not fail")
+	}
+	w.fault = nil
+	w.restart()
+	w.reload()
+	acts, whole, err := w.store.Activations(w.ctx, before, w.revision())
+	if err != nil || !whole {
+		t.Fatal(whole, err)
+	}
+	for _, a := range acts {
+		if a.Key == "" {
+			return
+		}
+	}
+	t.Errorf("activations %v, want one for everybody", acts)
 }
