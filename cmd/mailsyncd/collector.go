@@ -110,7 +110,8 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// lookbacksPending counts the mailboxes that owe a look-back. A mailbox that
+// lookbacksPending counts the mailboxes that owe a look-back; one that is paused
+// or suspended is not late with it. A mailbox that
 // looked back up to revision r owes one exactly if the log has an activation
 // after r, so the revisions divide into those that owe and those that do not.
 func (d *daemon) lookbacksPending(ctx context.Context) int {
@@ -120,8 +121,9 @@ func (d *daemon) lookbacksPending(ctx context.Context) int {
 		return 0
 	}
 	var at []uint64
+	listed := configured(d.cfg.Load())
 	for _, row := range rows {
-		if !row.Horizon.IsZero() && row.State != store.MailboxRemoved {
+		if listed[row.ID] && !row.Horizon.IsZero() && !notPolled(row.State) {
 			at = append(at, row.LookedBack)
 		}
 	}
@@ -142,7 +144,11 @@ func (c collector) labelled(ctx context.Context, gauge func(*prometheus.Desc, fl
 	if err != nil {
 		return
 	}
+	listed := configured(c.d.cfg.Load())
 	for _, m := range all {
+		if !listed[m.ID] {
+			continue
+		}
 		name := m.ID
 		if label == config.LabelHash {
 			sum := sha256.Sum256([]byte(m.ID))

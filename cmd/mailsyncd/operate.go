@@ -147,16 +147,16 @@ func (d *daemon) webhookStatus() admin.WebhookStatus {
 // mailboxDesk answers for the fleet.
 type mailboxDesk struct{ *daemon }
 
-// survey counts the mailboxes and names the ones in trouble.
+// survey counts the configured mailboxes and names the ones in trouble.
 func (d *daemon) survey(ctx context.Context) (admin.MailboxSummary, error) {
 	all, err := mailboxDesk{d}.all(ctx)
 	if err != nil {
 		return admin.MailboxSummary{}, err
 	}
 	sum := admin.MailboxSummary{States: map[string]int{}, Trouble: []admin.Mailbox{}}
-	now := time.Now()
+	now, listed := time.Now(), configured(d.cfg.Load())
 	for _, m := range all {
-		if m.State == string(store.MailboxRemoved) {
+		if !listed[m.ID] { // its row is kept for a while, in case it comes back
 			continue
 		}
 		sum.Total++
@@ -306,15 +306,15 @@ func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, err
 }
 
 func (d mailboxDesk) SetPaused(ctx context.Context, id string, paused bool) (admin.Mailbox, error) {
-	m, err := d.find(id)
-	if err != nil {
-		return admin.Mailbox{}, err
-	}
 	do := d.fleet.resume
 	if paused {
 		do = d.fleet.pause
 	}
-	if err := do(ctx, m); err != nil {
+	err := do(ctx, id)
+	if errors.Is(err, errNoMember) {
+		_, err = d.find(id)
+	}
+	if err != nil {
 		return admin.Mailbox{}, err
 	}
 	return d.Mailbox(ctx, id)
