@@ -53,7 +53,12 @@ func NewClient(socket string) *Client {
 		d := net.Dialer{Timeout: 5 * time.Second}
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	return &Client{socket, &http.Client{
+		Transport: &http.Transport{DialContext: dial, DisableCompression: true},
+		// The server's mux redirects paths it would rather have clean; following
+		// that could turn a call for one thing into a call for all.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // Close drops idle connections.

@@ -41,7 +41,7 @@ an explanation, and a purge. It writes to a temporary folder only.`,
 			return runDemo(cmd.Context(), env.stdout, env.stderr, keep)
 		},
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running, for `mailsyncd --socket … status` and the like")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running, for status and the other commands, with --socket")
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailsyncd/admin"
 	"mailsyncd/config"
 )
 
@@ -56,9 +57,12 @@ func (env *environment) run(ctx context.Context, args []string) int {
 func (env *environment) report(cmd *cobra.Command, err error) {
 	var invalid *config.Error
 	var usage *usageError
+	var refused *admin.Problem
 	switch {
 	case errors.As(err, &invalid):
 		fmt.Fprintln(env.stderr, err) // begins with file and line
+	case errors.As(err, &refused):
+		fmt.Fprintln(env.stderr, "mailsyncd: "+strings.Join(append([]string{refused.Detail}, refused.Errors...), "\n"))
 	case errors.As(err, &usage):
 		fmt.Fprintf(env.stderr, "mailsyncd: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
 	default:

@@ -124,7 +124,7 @@ func (p *pass) commit(ctx context.Context, task string, version uint64, b store.
 		return b.State, fmt.Errorf("committing a page: %w", err)
 	}
 	p.report.Matched += done.Messages
-	p.ended = done.Ended
+	p.fresh, p.ended = done.New, done.Ended
 	p.cfg.Metrics.matched(p.cfg.Provider, b.Origin, done.Messages)
 	b.State.Version = done.Version
 	return b.State, nil

@@ -151,6 +151,8 @@ type pass struct {
 	session  providers.Mailbox
 	deadline time.Time
 	report   Report
+	// fresh is how many pairs the last commit brought into the ledger.
+	fresh int
 	// ended tells that the last commit found all that its task was looking for:
 	// its walk is over, whatever the server still has.
 	ended bool

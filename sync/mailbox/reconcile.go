@@ -220,10 +220,9 @@ func (p *pass) repair(ctx context.Context, r *Reconciliation, sc scope, lost []m
 	if err != nil {
 		return fmt.Errorf("reading the repair's walk: %w", err)
 	}
-	before := p.report.Matched
 	if _, err := p.commit(ctx, taskReconcile, walk.Version, b, nil); err != nil {
 		return err
 	}
-	r.Repaired = p.report.Matched - before
+	r.Repaired = p.fresh
 	return nil
 }

@@ -101,9 +101,13 @@ func (m *Mailbox) Unsuspend(ctx context.Context) error {
 	})
 }
 
-// Resume ends a pause and forgets failures: the next pass tries afresh.
+// Resume ends a pause and forgets failures: the next pass tries afresh. A
+// suspended mailbox stays so: its user has to be enabled.
 func (m *Mailbox) Resume(ctx context.Context) error {
 	return m.change(ctx, func(row *store.Mailbox) {
+		if row.State == store.MailboxSuspended {
+			return
+		}
 		row.State, row.Class, row.Action, row.Err = store.MailboxActive, "", "", ""
 		row.Tries, row.RetryAt = 0, time.Time{}
 	})
