@@ -61,7 +61,7 @@ func (w *world) pollAll(box string) {
 // drainOutbox lets the courier work until nothing waits. Between two retries the
 // daemon is off, which costs no time of ours.
 func (w *world) drainOutbox() {
-	w.quietly(func() { _ = w.courier.Resume(w.ctx) })
+	w.resume()
 	w.replay("")
 	for range 100 {
 		w.runCourier()

@@ -86,7 +86,7 @@ func (w *world) do(s step) {
 	case poll:
 		w.poll(s.box)
 	case wait:
-		w.sleep(s.lasts + 7*time.Nanosecond)
+		w.sleep(s.lasts)
 	case off:
 		w.off(s.lasts)
 	case crash:
@@ -112,7 +112,7 @@ func (w *world) doRarely(s step) {
 		w.cancelTasks()
 	case answer:
 		w.receiver.how = s.how
-		w.quietly(func() { _ = w.courier.Resume(w.ctx) })
+		w.resume()
 	case trouble:
 		w.left.Store(int32(s.nth))
 		w.trouble.Store(&s)
@@ -133,6 +133,13 @@ func (w *world) runCourier() {
 	w.await(synctest.Wait)
 }
 
+// resume ends every pause of the endpoint. It wakes the courier, which must be
+// at rest again before the driver goes on.
+func (w *world) resume() {
+	w.quietly(func() { _ = w.courier.Resume(w.ctx) })
+	w.await(synctest.Wait)
+}
+
 // quietly asks the store without faults.
 func (w *world) quietly(f func()) {
 	w.quiet.Store(true)
@@ -144,7 +151,7 @@ func (w *world) quietly(f func()) {
 // courier looks at the clock every minute, and a night is many minutes.
 func (w *world) off(d time.Duration) {
 	w.stopCourier()
-	w.sleep(d + 11*time.Nanosecond)
+	w.sleep(d)
 	w.mem = w.mem.Reopen()
 	w.start()
 	w.load()
