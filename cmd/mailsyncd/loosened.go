@@ -33,11 +33,12 @@ func moreRecipients(before, after int) bool {
 	return before != 0 && (after == 0 || after > before)
 }
 
-// ownersChanged tells that the mailboxes receive under other addresses. One that
-// went may be a candidate's own now; one that came makes its mails with
-// List-Unsubscribe an owner's; one that two mailboxes had is no longer shared.
+// ownersChanged tells that a mailbox gave an address up: it may be a candidate's
+// own now, and one that two mailboxes had is no longer shared. A mailbox that
+// comes only tightens what is own; that its mails with List-Unsubscribe count as
+// an owner's shows in its own first walk, so the fleet is left alone.
 func ownersChanged(before, after *config.Config) bool {
-	return !slices.Equal(owned(before), owned(after))
+	return lost(owned(before), owned(after))
 }
 
 // owned lists the addresses of all mailboxes, each with its mailbox, in order.

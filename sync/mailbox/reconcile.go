@@ -50,7 +50,18 @@ func (m *Mailbox) Reconcile(ctx context.Context, since time.Time, repair bool) (
 	if err := p.catchUp(ctx); err != nil {
 		return Reconciliation{}, err
 	}
-	return p.reconcile(ctx, since, repair)
+	r, err := p.reconcile(ctx, since, repair)
+	if err != nil || !since.IsZero() {
+		return r, err
+	}
+	return r, p.noteReconciled(ctx, r)
+}
+
+// noteReconciled keeps the verdict on the window for status and metrics.
+func (p *pass) noteReconciled(ctx context.Context, r Reconciliation) error {
+	return p.change(ctx, func(row *store.Mailbox) {
+		row.LastReconcile, row.Unaccounted = time.Now().UTC(), r.Unaccounted-r.Repaired
+	})
 }
 
 // dailyReconcile counts the window once per Config.Reconcile, and keeps the
@@ -77,9 +88,7 @@ func (p *pass) dailyReconcile(ctx context.Context) error {
 		p.cfg.Log.Error("mail of candidates is neither delivered nor refused; `mailsyncd reconcile --repair` queues it",
 			"event", "unaccounted", "pairs", r.Unaccounted)
 	}
-	return p.change(ctx, func(row *store.Mailbox) {
-		row.LastReconcile, row.Unaccounted = time.Now().UTC(), r.Unaccounted
-	})
+	return p.noteReconciled(ctx, r)
 }
 
 // catchUp does what a pass does before it may judge what is missing.
