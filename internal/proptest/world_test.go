@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -197,6 +198,7 @@ func (w *world) startCourier() {
 	ctx, halt := context.WithCancel(w.ctx)
 	w.courier, w.halt, w.halted = c, halt, make(chan error, 1)
 	go func() { w.halted <- c.Run(ctx) }()
+	w.await(synctest.Wait) // its first round comes before whatever the driver does next
 }
 
 // stopCourier ends the courier as SIGTERM does: posts in flight may finish.
