@@ -193,6 +193,10 @@ func TestDirectoryPut(t *testing.T) {
 func TestMailboxAndWebhook(t *testing.T) {
 	d := &oddDaemon{webhook: admin.WebhookStatus{State: "ok"}}
 	c := startDaemon(t, d)
+	c.run(t, "mailbox", "list").want(t, "list mailboxes over two pages", exitDone, ""+
+		"MAILBOX  STATE         TROUBLE       LAST SUCCESS  NEXT POLL\n"+
+		"rita     active        -             -             -\n"+
+		"tom      unauthorized  unauthorized  -             -\n", "")
 	c.run(t, "mailbox", "pause", "rita").want(t, "pause a mailbox", exitDone, "rita is paused\n", "")
 	c.run(t, "mailbox", "resume", "rita").want(t, "resume a mailbox", exitDone, "rita is active\n", "")
 	c.run(t, "mailbox", "forget", "rita").want(t, "forget without --yes", exitUsage, "",

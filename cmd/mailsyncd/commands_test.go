@@ -92,8 +92,11 @@ func (d *oddDaemon) Reload(context.Context) (admin.ReloadResult, error) {
 }
 func (d *oddDaemon) RotateKey(context.Context) (admin.RotateResult, error) { return d.rotate, nil }
 
-func (d *oddDaemon) Mailboxes(context.Context, admin.MailboxQuery) (admin.MailboxList, error) {
-	return admin.MailboxList{}, nil
+func (d *oddDaemon) Mailboxes(_ context.Context, q admin.MailboxQuery) (admin.MailboxList, error) {
+	if q.After == "" { // two pages, whatever is asked for
+		return admin.MailboxList{Items: []admin.Mailbox{{ID: "rita", State: "active"}}, Next: "rita"}, nil
+	}
+	return admin.MailboxList{Items: []admin.Mailbox{{ID: "tom", State: "unauthorized", Class: "unauthorized"}}}, nil
 }
 
 func (d *oddDaemon) Mailbox(_ context.Context, id string) (admin.Mailbox, error) {

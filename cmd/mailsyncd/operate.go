@@ -270,13 +270,13 @@ func (d mailboxDesk) find(id string) (*member, error) {
 	if _, ok := d.cfg.Load().Mailbox(id); ok {
 		return nil, admin.Conflict("mailbox %q waits for the first complete directory; nothing is polled before", id)
 	}
-	return nil, admin.NotFound("no mailbox %q in the configuration; `mailsyncd status` lists them", id)
+	return nil, admin.NotFound("no mailbox %q in the configuration; `mailsyncd mailbox list` shows them", id)
 }
 
 func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, error) {
 	cfg, ok := d.cfg.Load().Mailbox(id)
 	if !ok {
-		return admin.Mailbox{}, admin.NotFound("no mailbox %q in the configuration; `mailsyncd status` lists them", id)
+		return admin.Mailbox{}, admin.NotFound("no mailbox %q in the configuration; `mailsyncd mailbox list` shows them", id)
 	}
 	row, err := d.store.Mailbox(ctx, id)
 	if err != nil {
