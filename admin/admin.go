@@ -75,6 +75,27 @@ type Directory interface {
 	Approve(ctx context.Context, address string) (ApproveResult, error)
 }
 
+// Tasks is work over old mail. An unknown id is a NotFound.
+type Tasks interface {
+	Tasks(ctx context.Context) (TaskList, error)
+	Task(ctx context.Context, id string) (Task, error)
+	// CancelTask ends a task; what it delivered stays. Cancelling an ended task
+	// changes nothing.
+	CancelTask(ctx context.Context, id string) (Task, error)
+	// Resync begins one task for each candidate meant, and does not wait. A
+	// candidate that is not matched now is a Conflict.
+	Resync(ctx context.Context, r Resync) (TaskList, error)
+}
+
+// Inquiry answers "why" and "is it all there".
+type Inquiry interface {
+	Explain(ctx context.Context, q ExplainQuery) (Explanation, error)
+	// Reconcile waits for the proof of every mailbox that is meant, or until ctx
+	// ends. A mailbox that cannot be asked is in the answer, not an error.
+	Reconcile(ctx context.Context, r Reconcile) (Reconciliation, error)
+	CandidateMessages(ctx context.Context, q CandidateMessageQuery) (CandidateMessageList, error)
+}
+
 // Webhook stops and starts the posts.
 type Webhook interface {
 	SetPaused(ctx context.Context, paused bool) (WebhookStatus, error)
@@ -87,6 +108,8 @@ type Config struct {
 	Syncer     Syncer
 	Deliveries Deliveries
 	Directory  Directory
+	Tasks      Tasks
+	Inquiry    Inquiry
 	Webhook    Webhook
 	Log        *slog.Logger
 }
@@ -130,6 +153,16 @@ func (s *server) routes() []route {
 		{"GET /v1/directory/{kind}/{ref}", answer(s.showRecord)},
 		{"PUT /v1/directory/{kind}/{ref}", answer(s.putRecord)},
 		{"DELETE /v1/directory/{kind}/{ref}", done(s.deleteRecord)},
+
+		{"GET /v1/tasks", answer(s.listTasks)},
+		{"GET /v1/tasks/{id}", answer(s.showTask)},
+		{"POST /v1/tasks/{id}/cancel", answer(s.cancelTask)},
+		{"POST /v1/resync", accepted(s.resync)},
+		{"POST /v1/candidates/{ref}/resync", accepted(s.resyncCandidate)},
+
+		{"POST /v1/explain", answer(s.explain)},
+		{"POST /v1/reconcile", answer(s.reconcile)},
+		{"GET /v1/candidates/{ref}/messages", answer(s.listCandidateMessages)},
 
 		{"POST /v1/webhook/pause", answer(s.pauseWebhook)},
 		{"POST /v1/webhook/resume", answer(s.resumeWebhook)},

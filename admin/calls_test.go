@@ -52,7 +52,7 @@ func TestCalls(t *testing.T) {
 		{"show a delivery with its payload", func() (any, error) { return c.Delivery(ctx, "evt_7", true) }, "delivery evt_7", `"payload":{"type":"thread.matched"}`},
 		{"show an erased payload", func() (any, error) { return c.Delivery(ctx, "evt_8", true) }, "delivery evt_8", `"payload":null`},
 		{"replay by ids", func() (any, error) { return c.Replay(ctx, admin.Replay{IDs: []string{"a", "b"}}) }, "replay a,b ", `"replayed":2`},
-		{"replay by candidate", func() (any, error) { return c.Replay(ctx, admin.Replay{Candidate: "c"}) }, "replay  c", `"erased":0`},
+		{"replay by candidate", func() (any, error) { return c.Replay(ctx, admin.Replay{Candidate: "c"}) }, "replay  c", `"rereading":0,"tasks":[],"erased":0`},
 		{"list records", func() (any, error) {
 			return c.Records(ctx, admin.RecordQuery{Kind: "job", Ref: "r", After: "x", Limit: 2})
 		}, "records job r x 2", `"jobs":[]`},
@@ -60,6 +60,25 @@ func TestCalls(t *testing.T) {
 		{"delete a record with a slash", func() (any, error) { return nil, c.DeleteRecord(ctx, "candidate", "a/b c") }, "delete candidate a/b c", ""},
 		{"approve sweeps", func() (any, error) { return c.Approve(ctx, "") }, "approve ", `"sweeps":1`},
 		{"approve an address", func() (any, error) { return c.Approve(ctx, "n@example.net") }, "approve n@example.net", `"sweeps":1`},
+		{"list tasks", func() (any, error) { return c.Tasks(ctx) }, "tasks", `"left":2`},
+		{"show a task", func() (any, error) { return c.Task(ctx, "task_1") }, "task task_1", `"waiting":[{"mailbox":"rita","state":"paused"}]`},
+		{"cancel a task", func() (any, error) { return c.CancelTask(ctx, "task_1") }, "cancel task_1", `"state":"cancelled"`},
+		{"resync whoever has an address", func() (any, error) { return c.Resync(ctx, admin.Resync{Who: "n@example.net", Mailbox: "rita"}) },
+			"resync  n@example.net false rita false", `"items":[{"id":"task_1"`},
+		{"deliver everything again", func() (any, error) {
+			return c.Resync(ctx, admin.Resync{All: true, Redeliver: true, Since: noon})
+		}, "resync   true  true", `"items":[{"id":"task_1"`},
+		{"resync a candidate", func() (any, error) { return c.ResyncCandidate(ctx, "cand/1?", admin.Resync{}) }, "resync cand/1?  false  false", `"candidate":"cand/1?"`},
+		{"explain a mail", func() (any, error) {
+			return c.Explain(ctx, admin.ExplainQuery{MessageID: "a@b", Mailbox: "rita"})
+		}, "explain a@b rita ", `"refusals":[],"kept":[]},{"mailbox":"tom","verdict":"refused","matches":[]`},
+		{"explain a candidate", func() (any, error) { return c.Explain(ctx, admin.ExplainQuery{Candidate: "cand/1"}) }, "explain   cand/1",
+			`"addresses":[{"address":"nora@example.net","shared":[],"refusals":[]}]`},
+		{"reconcile", func() (any, error) { return c.Reconcile(ctx, admin.Reconcile{Mailbox: "rita", Repair: true}) }, "reconcile rita true",
+			`"unaccounted":3,"repaired":1},"mailboxes":[{"mailbox":"rita","counts":{"messages":0,"delivered":0,"pending":0,"held":0,"dead":0,"refused":{}`},
+		{"list a candidate's messages", func() (any, error) {
+			return c.CandidateMessages(ctx, admin.CandidateMessageQuery{Candidate: "a/b c", After: "msg_0", Limit: 7})
+		}, "messages a/b c msg_0 7", `"mailboxes":[],"address":"","fields":[],"state":"delivered"`},
 		{"pause the webhook", func() (any, error) { return c.PauseWebhook(ctx) }, "webhook pause", `"reason":"operator"`},
 		{"resume the webhook", func() (any, error) { return c.ResumeWebhook(ctx) }, "webhook resume", `"state":"ok"`},
 	} {
@@ -103,6 +122,16 @@ func TestOneRecord(t *testing.T) {
 	}
 	if rec := ask(h, "DELETE", "/v1/directory/job/j", ""); rec.Code != 204 || rec.Body.Len() != 0 {
 		t.Errorf("DELETE: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// Work that goes on after the answer says so by its status.
+func TestResyncIsAccepted(t *testing.T) {
+	h := checked(t, admin.New((&fake{}).config(logTo(t))))
+	for target, body := range map[string]string{"/v1/resync": `{"who":"cand_1"}`, "/v1/candidates/cand_1/resync": ""} {
+		if rec := ask(h, "POST", target, body); rec.Code != http.StatusAccepted {
+			t.Errorf("POST %s: %d %s", target, rec.Code, rec.Body)
+		}
 	}
 }
 
@@ -166,6 +195,18 @@ func TestBadCalls(t *testing.T) {
 		{"broken JSON", "POST", "/v1/directory/approve", `{"address":nora@example.net`, 400, "the body is not the JSON this call takes: syntax error at byte 13; see GET /v1/openapi.yaml"},
 		{"half of the JSON", "POST", "/v1/directory/approve", `{"address":"nora@exam`, 400, "the body is not the JSON this call takes: it ends too early; see GET /v1/openapi.yaml"},
 		{"two values", "POST", "/v1/directory/approve", `{} {}`, 400, "the body holds more than one JSON value; send one"},
+		{"an unknown task", "GET", "/v1/tasks/task_9", "", 404, "no task \"task_9\"; `mailsyncd tasks list` shows them"},
+		{"tasks with a filter", "GET", "/v1/tasks?state=done", "", 400, `unknown parameter "state"; known here: none`},
+		{"a resync of nobody", "POST", "/v1/resync", "", 400, "pass candidate (a ref), who (a ref or an address) or all, one of them"},
+		{"a resync of one and all", "POST", "/v1/resync", `{"who":"nora@example.net","all":true}`, 400, "pass candidate (a ref), who (a ref or an address) or all, one of them"},
+		{"a resync of all", "POST", "/v1/resync", `{"all":true,"since":"2026-11-21T00:00:00Z"}`, 400, "all goes with redeliver and since: it posts again what was delivered; what was missed is found by reconcile"},
+		{"a resync of a purged candidate", "POST", "/v1/resync", `{"who":"gone"}`, 409, "the candidate was purged; put it again first"},
+		{"a resync of two candidates", "POST", "/v1/candidates/c/resync", `{"who":"nora@example.net"}`, 400, "the path says whose mail; leave candidate, who and all out"},
+		{"an explanation of nothing", "POST", "/v1/explain", "{}", 400, "pass message_id or candidate, one of them"},
+		{"an explanation of two things", "POST", "/v1/explain", `{"message_id":"a","candidate":"c"}`, 400, "pass message_id or candidate, one of them"},
+		{"a candidate in one mailbox", "POST", "/v1/explain", `{"mailbox":"rita","candidate":"c"}`, 400, "mailbox goes with message_id; a candidate is explained for all mailboxes"},
+		{"a typo in a reconcile", "POST", "/v1/reconcile", `{"repiar":true}`, 400, `the body is not the JSON this call takes: unknown field "repiar"; see GET /v1/openapi.yaml`},
+		{"too many messages", "GET", "/v1/candidates/c/messages?limit=1001", "", 400, "limit is out of range; pass 1 to 1000"},
 		{"a body too large", "POST", "/v1/deliveries/replay", huge, 413, "the request is larger than 1048576 bytes; send it in parts"},
 		{"one record too large", "PUT", "/v1/directory/job/j", huge, 413, "the request is larger than 1048576 bytes; send it in parts"},
 	} {

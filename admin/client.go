@@ -53,7 +53,12 @@ func NewClient(socket string) *Client {
 		d := net.Dialer{Timeout: 5 * time.Second}
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	return &Client{socket, &http.Client{
+		Transport: &http.Transport{DialContext: dial, DisableCompression: true},
+		// The server's mux redirects paths it would rather have clean; following
+		// that could turn a call for one thing into a call for all.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // Close drops idle connections.
@@ -155,6 +160,47 @@ func (c *Client) DeleteRecord(ctx context.Context, kind, ref string) error {
 // Approve is POST /v1/directory/approve; an empty address releases sweeps.
 func (c *Client) Approve(ctx context.Context, address string) (ApproveResult, error) {
 	return send[ApproveResult](ctx, c, "POST", "/v1/directory/approve", map[string]string{"address": address})
+}
+
+// Tasks is GET /v1/tasks.
+func (c *Client) Tasks(ctx context.Context) (TaskList, error) {
+	return fetch[TaskList](ctx, c, "GET", "/v1/tasks", nil)
+}
+
+// Task is GET /v1/tasks/{id}.
+func (c *Client) Task(ctx context.Context, id string) (Task, error) {
+	return fetch[Task](ctx, c, "GET", "/v1/tasks/"+url.PathEscape(id), nil)
+}
+
+// CancelTask is POST /v1/tasks/{id}/cancel.
+func (c *Client) CancelTask(ctx context.Context, id string) (Task, error) {
+	return fetch[Task](ctx, c, "POST", "/v1/tasks/"+url.PathEscape(id)+"/cancel", nil)
+}
+
+// Resync is POST /v1/resync: it begins tasks and does not wait for them.
+func (c *Client) Resync(ctx context.Context, r Resync) (TaskList, error) {
+	return send[TaskList](ctx, c, "POST", "/v1/resync", r)
+}
+
+// ResyncCandidate is POST /v1/candidates/{ref}/resync.
+func (c *Client) ResyncCandidate(ctx context.Context, ref string, r Resync) (Task, error) {
+	return send[Task](ctx, c, "POST", "/v1/candidates/"+url.PathEscape(ref)+"/resync", r)
+}
+
+// Explain is POST /v1/explain.
+func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explanation, error) {
+	return send[Explanation](ctx, c, "POST", "/v1/explain", q)
+}
+
+// Reconcile is POST /v1/reconcile: it waits for the proof.
+func (c *Client) Reconcile(ctx context.Context, r Reconcile) (Reconciliation, error) {
+	return send[Reconciliation](ctx, c, "POST", "/v1/reconcile", r)
+}
+
+// CandidateMessages is GET /v1/candidates/{ref}/messages.
+func (c *Client) CandidateMessages(ctx context.Context, q CandidateMessageQuery) (CandidateMessageList, error) {
+	path := "/v1/candidates/" + url.PathEscape(q.Candidate) + "/messages" + params("after", q.After, "limit", number(q.Limit))
+	return fetch[CandidateMessageList](ctx, c, "GET", path, nil)
 }
 
 // PauseWebhook is POST /v1/webhook/pause.

@@ -46,7 +46,7 @@ func (f *fake) last() string {
 func (f *fake) config(log *slog.Logger) admin.Config {
 	return admin.Config{
 		Daemon: f, Mailboxes: f, Syncer: f, Deliveries: f, Directory: f,
-		Webhook: fakeWebhook{f}, Log: log,
+		Tasks: f, Inquiry: f, Webhook: fakeWebhook{f}, Log: log,
 	}
 }
 
@@ -175,6 +175,59 @@ func (f *fake) Delete(_ context.Context, kind, ref string) error {
 func (f *fake) Approve(_ context.Context, address string) (admin.ApproveResult, error) {
 	f.note("approve", address)
 	return admin.ApproveResult{Sweeps: 1}, nil
+}
+
+func (f *fake) Tasks(context.Context) (admin.TaskList, error) {
+	f.note("tasks")
+	return admin.TaskList{Items: []admin.Task{{ID: "task_1", Kind: "resync", State: admin.TaskRunning, Since: noon, Left: 2, Mailboxes: 3}}}, nil
+}
+
+func (f *fake) Task(_ context.Context, id string) (admin.Task, error) {
+	f.note("task", id)
+	if id == "task_9" {
+		return admin.Task{}, admin.NotFound("no task %q; `mailsyncd tasks list` shows them", id)
+	}
+	return admin.Task{ID: id, Kind: "redeliver", State: admin.TaskRunning, Waiting: []admin.WaitingMailbox{{Mailbox: "rita", State: "paused"}}}, nil
+}
+
+func (f *fake) CancelTask(_ context.Context, id string) (admin.Task, error) {
+	f.note("cancel", id)
+	return admin.Task{ID: id, Kind: "reread", State: admin.TaskCancelled, Ended: noon}, nil
+}
+
+func (f *fake) Resync(_ context.Context, r admin.Resync) (admin.TaskList, error) {
+	f.note("resync", r.Candidate, r.Who, strconv.FormatBool(r.All), r.Mailbox, strconv.FormatBool(r.Redeliver))
+	if r.Who == "gone" {
+		return admin.TaskList{}, admin.Conflict("the candidate was purged; put it again first")
+	}
+	return admin.TaskList{Items: []admin.Task{{ID: "task_1", Kind: "resync", State: admin.TaskRunning, Candidate: r.Candidate}}}, nil
+}
+
+func (f *fake) Explain(_ context.Context, q admin.ExplainQuery) (admin.Explanation, error) {
+	f.note("explain", q.MessageID, q.Mailbox, q.Candidate)
+	if q.Candidate != "" {
+		return admin.Explanation{Candidate: &admin.ExplainedCandidate{
+			Ref: q.Candidate, State: "active", Addresses: []admin.ExplainedAddress{{Address: "nora@example.net"}},
+		}}, nil
+	}
+	return admin.Explanation{Mail: &admin.ExplainedMail{Asked: 2, Copies: []admin.ExplainedCopy{{
+		Mailbox: "rita", Verdict: admin.VerdictMatched, Matches: []admin.Match{{Candidate: "cand/1", State: "dead"}},
+	}, {
+		Mailbox: "tom", Verdict: admin.VerdictRefused, Refusals: []admin.Refusal{{Candidate: "cand/1", Guard: "bulk"}},
+	}}}}, nil
+}
+
+func (f *fake) Reconcile(_ context.Context, r admin.Reconcile) (admin.Reconciliation, error) {
+	f.note("reconcile", r.Mailbox, strconv.FormatBool(r.Repair))
+	return admin.Reconciliation{
+		Total:     admin.ReconcileCounts{Messages: 9, Refused: map[string]int{"bulk": 2}, Unaccounted: 3, Repaired: 1},
+		Mailboxes: []admin.ReconciledMailbox{{Mailbox: "rita"}},
+	}, nil
+}
+
+func (f *fake) CandidateMessages(_ context.Context, q admin.CandidateMessageQuery) (admin.CandidateMessageList, error) {
+	f.note("messages", q.Candidate, q.After, itoa(q.Limit))
+	return admin.CandidateMessageList{Items: []admin.CandidateMessage{{ID: "msg_1", State: "delivered", Since: noon}}, Next: "msg_1"}, nil
 }
 
 type fakeWebhook struct{ *fake }

@@ -126,13 +126,7 @@ func (s *server) replay(r *http.Request) (ReplayResult, error) {
 // check wants exactly one way of selecting: posting everything again must be
 // asked for, never the result of an empty request.
 func (r Replay) check() error {
-	ways := 0
-	for _, said := range []bool{len(r.IDs) > 0, !r.Since.IsZero(), r.Candidate != "", r.Dead} {
-		if said {
-			ways++
-		}
-	}
-	if ways != 1 {
+	if !exactlyOne(len(r.IDs) > 0, !r.Since.IsZero(), r.Candidate != "", r.Dead) {
 		return badRequest("a replay is selected by ids, since, candidate or dead; pass one of them")
 	}
 	if slices.Contains(r.IDs, "") {
@@ -235,6 +229,109 @@ func (s *server) approve(r *http.Request) (ApproveResult, error) {
 		return ApproveResult{}, err
 	}
 	return s.Directory.Approve(r.Context(), body.Address)
+}
+
+// ---- tasks ---------------------------------------------------------------
+
+func (s *server) listTasks(r *http.Request) (TaskList, error) {
+	if _, err := query(r); err != nil {
+		return TaskList{}, err
+	}
+	return s.Tasks.Tasks(r.Context())
+}
+
+func (s *server) showTask(r *http.Request) (Task, error) {
+	return s.Tasks.Task(r.Context(), r.PathValue("id"))
+}
+
+func (s *server) cancelTask(r *http.Request) (Task, error) {
+	return s.Tasks.CancelTask(r.Context(), r.PathValue("id"))
+}
+
+func (s *server) resync(r *http.Request) (TaskList, error) {
+	var ask Resync
+	if err := decode(r, &ask); err != nil {
+		return TaskList{}, err
+	}
+	if err := ask.check(); err != nil {
+		return TaskList{}, err
+	}
+	return s.Tasks.Resync(r.Context(), ask)
+}
+
+// check wants exactly one way of saying whose mail: reading everybody's must be
+// asked for, never the result of an empty request.
+func (r Resync) check() error {
+	if !exactlyOne(r.Candidate != "", r.Who != "", r.All) {
+		return badRequest("pass candidate (a ref), who (a ref or an address) or all, one of them")
+	}
+	if r.All && (!r.Redeliver || r.Since.IsZero()) {
+		return badRequest("all goes with redeliver and since: it posts again what was delivered; what was missed is found by reconcile")
+	}
+	return nil
+}
+
+// resyncCandidate is resync for the ref in the path: there is one task.
+func (s *server) resyncCandidate(r *http.Request) (Task, error) {
+	var ask Resync
+	if err := decode(r, &ask); err != nil {
+		return Task{}, err
+	}
+	if ask.Candidate != "" || ask.Who != "" || ask.All {
+		return Task{}, badRequest("the path says whose mail; leave candidate, who and all out")
+	}
+	ask.Candidate = r.PathValue("ref")
+	list, err := s.Tasks.Resync(r.Context(), ask)
+	if err != nil {
+		return Task{}, err
+	}
+	return list.Items[0], nil
+}
+
+func exactlyOne(said ...bool) bool {
+	n := 0
+	for _, one := range said {
+		if one {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// ---- inquiry -------------------------------------------------------------
+
+func (s *server) explain(r *http.Request) (Explanation, error) {
+	var q ExplainQuery
+	if err := decode(r, &q); err != nil {
+		return Explanation{}, err
+	}
+	switch {
+	case (q.MessageID == "") == (q.Candidate == ""):
+		return Explanation{}, badRequest("pass message_id or candidate, one of them")
+	case q.Candidate != "" && q.Mailbox != "":
+		return Explanation{}, badRequest("mailbox goes with message_id; a candidate is explained for all mailboxes")
+	}
+	return s.Inquiry.Explain(r.Context(), q)
+}
+
+func (s *server) reconcile(r *http.Request) (Reconciliation, error) {
+	var ask Reconcile
+	if err := decode(r, &ask); err != nil {
+		return Reconciliation{}, err
+	}
+	return s.Inquiry.Reconcile(r.Context(), ask)
+}
+
+func (s *server) listCandidateMessages(r *http.Request) (list CandidateMessageList, err error) {
+	values, err := query(r, "after", "limit")
+	if err != nil {
+		return list, err
+	}
+	q := CandidateMessageQuery{Candidate: r.PathValue("ref"), After: values.Get("after")}
+	if q.Limit, err = limit(values); err != nil {
+		return list, err
+	}
+	return s.Inquiry.CandidateMessages(r.Context(), q)
 }
 
 // ---- webhook -------------------------------------------------------------

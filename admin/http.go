@@ -21,6 +21,16 @@ const (
 
 // answer makes a handler of a call that returns something.
 func answer[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
+	return respond(http.StatusOK, call)
+}
+
+// accepted makes a handler of a call that begins something and does not wait
+// for its end: it answers with what to look at meanwhile.
+func accepted[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
+	return respond(http.StatusAccepted, call)
+}
+
+func respond[T any](status int, call func(*http.Request) (T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := call(r)
 		if err != nil {
@@ -29,6 +39,7 @@ func answer[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
 		}
 		fillLists(reflect.ValueOf(&v).Elem())
 		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false) // no browser reads this, people do
 		_ = enc.Encode(v)        // the caller has gone; nobody is left to tell
@@ -38,6 +49,9 @@ func answer[T any](call func(*http.Request) (T, error)) http.HandlerFunc {
 // fillLists makes lists that are always sent empty where they are nil, so that
 // no program on the other side has to expect null.
 func fillLists(v reflect.Value) {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
 	if v.Kind() != reflect.Struct {
 		return
 	}
@@ -53,7 +67,7 @@ func fillLists(v reflect.Value) {
 			for j := range field.Len() {
 				fillLists(field.Index(j))
 			}
-		case field.Kind() == reflect.Struct && !optional: // times are optional
+		case field.Kind() == reflect.Struct && !optional, field.Kind() == reflect.Pointer: // times are optional
 			fillLists(field)
 		}
 	}

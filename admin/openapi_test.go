@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -125,7 +126,12 @@ func checkAnswer(t *testing.T, doc document, r *http.Request, rec *httptest.Resp
 			t.Errorf("%s: %v", r.Pattern, err)
 			return
 		}
-		name = strings.TrimPrefix(op.Responses["200"].Ref, "#/components/responses/")
+		described, ok := op.Responses[strconv.Itoa(rec.Code)]
+		if !ok {
+			t.Errorf("%s answered %d, which openapi.yaml does not describe", r.Pattern, rec.Code)
+			return
+		}
+		name = strings.TrimPrefix(described.Ref, "#/components/responses/")
 	}
 	if err := validate(doc, name, rec.Body.Bytes()); err != nil {
 		t.Errorf("%s answered %d with\n%s\nwhich is not a %s: %v", r.Pattern, rec.Code, rec.Body, name, err)
@@ -194,6 +200,14 @@ func TestSchemasNameEveryField(t *testing.T) {
 		"RecordList": admin.RecordList{}, "PutResult": admin.PutResult{}, "ApproveResult": admin.ApproveResult{},
 		"ReloadResult": admin.ReloadResult{}, "RotateResult": admin.RotateResult{}, "Version": admin.Version{},
 		"Problem": admin.Problem{},
+		"Task":    admin.Task{}, "WaitingMailbox": admin.WaitingMailbox{}, "TaskList": admin.TaskList{}, "Resync": admin.Resync{},
+		"Reconcile": admin.Reconcile{}, "Reconciliation": admin.Reconciliation{}, "ReconciledMailbox": admin.ReconciledMailbox{},
+		"ReconcileCounts": admin.ReconcileCounts{}, "FailedMailbox": admin.FailedMailbox{}, "ExplainQuery": admin.ExplainQuery{},
+		"Explanation": admin.Explanation{}, "ExplainedMail": admin.ExplainedMail{}, "ExplainedCopy": admin.ExplainedCopy{},
+		"Match": admin.Match{}, "Job": admin.Job{}, "Refusal": admin.Refusal{}, "KeptPair": admin.KeptPair{},
+		"ExplainedCandidate": admin.ExplainedCandidate{}, "ExplainedAddress": admin.ExplainedAddress{},
+		"MailCounts": admin.MailCounts{}, "CandidateMessage": admin.CandidateMessage{}, "MessageHolder": admin.MessageHolder{},
+		"CandidateMessageList": admin.CandidateMessageList{},
 	} {
 		got := jsonFields(value)
 		want := schemaFields(t, doc, name)

@@ -37,6 +37,9 @@ type MailboxSummary struct {
 	States map[string]int `json:"states"` // state → how many; states without a mailbox may be missing
 	// Stale are those whose last success is older than three intervals.
 	Stale int `json:"stale"`
+	// Unaccounted are pairs of message and candidate that the newest daily
+	// reconcile of each mailbox found neither delivered nor refused.
+	Unaccounted int `json:"unaccounted"`
 	// OldestSuccess is the oldest last success of the mailboxes that are polled.
 	OldestSuccess time.Time `json:"oldest_success,omitzero"`
 	// Trouble are mailboxes that need somebody or are trying again, the longest
@@ -98,9 +101,10 @@ type HeldSweep struct {
 
 // ErasureStatus is what is still to be erased.
 type ErasureStatus struct {
-	Pending int       `json:"pending"`         // purges whose last trace is still in the file
-	Oldest  time.Time `json:"oldest,omitzero"` // the oldest of them
-	Done    int       `json:"done"`            // purges since the store was made
+	Pending   int       `json:"pending"`            // purges whose last trace is still in the file
+	Oldest    time.Time `json:"oldest,omitzero"`    // the oldest of them
+	Done      int       `json:"done"`               // purges since the store was made
+	Rewritten time.Time `json:"rewritten,omitzero"` // the file, last: traces of before are gone
 }
 
 // StoreStatus is the daemon's own file.
@@ -132,7 +136,8 @@ type Mailbox struct {
 	RetryAt         time.Time `json:"retry_at,omitzero"` // after a failure
 	NextPoll        time.Time `json:"next_poll,omitzero"`
 	LastSuccess     time.Time `json:"last_success,omitzero"`
-	Horizon         time.Time `json:"horizon,omitzero"` // older mail is out of scope
+	Horizon         time.Time `json:"horizon,omitzero"`      // older mail is out of scope
+	Unaccounted     int       `json:"unaccounted,omitempty"` // pairs the newest daily reconcile missed
 	IntervalSeconds int64     `json:"interval_seconds,omitempty"`
 	Running         bool      `json:"running"` // a pass is under way
 	Walks           []Walk    `json:"walks,omitempty"`
@@ -140,7 +145,7 @@ type Mailbox struct {
 
 // Walk is one moving position in a mailbox. Only GET /v1/mailboxes/{id} shows them.
 type Walk struct {
-	Task    string    `json:"task"` // "main", "lookback", "audit"
+	Task    string    `json:"task"` // "main", "lookback", "audit", or the id of a task
 	Started time.Time `json:"started,omitzero"`
 	Scanned uint64    `json:"scanned"`
 	Matched uint64    `json:"matched"`
@@ -234,7 +239,11 @@ type Replay struct {
 // ReplayResult is what became of a replay.
 type ReplayResult struct {
 	Replayed int `json:"replayed"`
-	Erased   int `json:"erased"` // left out: their payload is no longer kept
+	// Rereading are events whose payload was erased: Tasks read the headers
+	// again, and then they are posted.
+	Rereading int      `json:"rereading"`
+	Tasks     []string `json:"tasks"`
+	Erased    int      `json:"erased"` // left out: their payload is gone, and so is the mail
 }
 
 // Record is one directory record with what the daemon makes of it.
@@ -295,6 +304,7 @@ type ReloadResult struct {
 
 // RotateResult is what became of a key rotation.
 type RotateResult struct {
+	Resealed int `json:"resealed"` // rows sealed anew by this call
 	// Complete: nothing is sealed under the previous key any more; its line can
 	// go from the key file.
 	Complete bool `json:"complete"`

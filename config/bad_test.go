@@ -130,6 +130,8 @@ c.yaml:5: mailboxes[0]: wants a mapping (key: value), not text`},
 c.yaml:1: sync.interval: 10ms is out of range; write 1s to 1d`},
 	{"a backfill beyond the resync limit", with("sync: {backfill: 90d, resync_limit: 30d}"), `
 c.yaml:1: sync.backfill: 90d is longer than sync.resync_limit, 30d; shorten it or raise the limit`},
+	{"a reconcile every minute", with("sync: {reconcile: 1m}"), `
+c.yaml:1: sync.reconcile: 1m is out of range; write 1h to 30d`},
 	{"too many at once", with("sync: {concurrency: 5000, per_host: {connections: 0, logins_per_minute: -1}}"), `
 c.yaml:1: sync.concurrency: 5000 is out of range; write 1 to 1024
 c.yaml:1: sync.per_host.connections: 0 is out of range; write 1 to 1024

@@ -117,6 +117,10 @@ type Sync struct {
 	MaxRecipients int `yaml:"max_recipients"`
 	// ResyncLimit is how far back a resync may reach. Default 365d; at least 1d.
 	ResyncLimit time.Duration `yaml:"resync_limit"`
+	// Reconcile is how often each mailbox's window is counted against what was
+	// delivered; mailsyncd_unaccounted_messages shows what is missing. Default
+	// 24h; 1h to 30d; 0 leaves it to `mailsyncd reconcile`.
+	Reconcile time.Duration `yaml:"reconcile"`
 	// ResyncFile is taken on SIGUSR1: one candidate ref or address a line.
 	// Default /run/mailsyncd/resync; "" means that SIGUSR1 only polls.
 	ResyncFile string `yaml:"resync_file" as:"path"`
@@ -358,6 +362,7 @@ func Default() Config {
 			PerHost:       PerHost{Connections: 8, LoginsPerMinute: 60},
 			MaxRecipients: 20,
 			ResyncLimit:   365 * day,
+			Reconcile:     day,
 			ResyncFile:    "/run/mailsyncd/resync",
 		},
 		// The port follows from the TLS mode once both are known.

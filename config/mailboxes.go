@@ -9,7 +9,7 @@ import (
 // defaults is reported there.
 func checkMailbox(n mailboxNode) {
 	m := n.m
-	if n.required("id", m.ID, "give the mailbox a name for commands and logs") && !mailboxID.MatchString(m.ID) {
+	if n.required("id", m.ID, "give the mailbox a name for commands and logs") && (!mailboxID.MatchString(m.ID) || m.ID == "." || m.ID == "..") {
 		n.fail("id", `%s cannot be an id; use letters, digits and . _ - @ +, at most 100`, quote(m.ID))
 	}
 	if n.required("address", m.Address, "write the mailbox's main address") {

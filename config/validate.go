@@ -69,6 +69,9 @@ func checkFiles(s scope, c *Config) {
 func checkSync(s scope, c *Sync) {
 	s.lasts("interval", c.Interval, time.Second, day)
 	s.lasts("resync_limit", c.ResyncLimit, day, 3650*day)
+	if c.Reconcile != 0 {
+		s.lasts("reconcile", c.Reconcile, time.Hour, 30*day)
+	}
 	s.between("concurrency", c.Concurrency, 1, 1024)
 	s.between("per_host.connections", c.PerHost.Connections, 1, 1024)
 	s.between("per_host.logins_per_minute", c.PerHost.LoginsPerMinute, 1, 100_000)

@@ -289,6 +289,8 @@ func checkRef(name, ref string) error {
 	switch {
 	case ref == "":
 		return fmt.Errorf("%q must not be empty; write the ATS's own id", name)
+	case ref == "." || ref == "..":
+		return fmt.Errorf("%q is %q, which no path can carry; give the record another ref", name, ref)
 	case len(ref) > MaxRef:
 		return fmt.Errorf("%q has %d bytes; at most %d are allowed", name, len(ref), MaxRef)
 	}

@@ -111,6 +111,7 @@ func sameCandidate(seen []sighting) int {
 func (q *inquiry) judge(d *Decision, candidate []sighting) {
 	var first *sighting
 	var passed fields
+	var also []string
 	for i := range candidate {
 		s := &candidate[i]
 		refusals := q.ask(s)
@@ -120,12 +121,14 @@ func (q *inquiry) judge(d *Decision, candidate []sighting) {
 		}
 		if first == nil {
 			first = s
+		} else {
+			also = append(also, s.key)
 		}
 		passed |= s.fields
 	}
 	if first != nil {
 		d.Matches = append(d.Matches, Match{
-			Ref: first.ref, Key: first.key, Address: first.address, Fields: passed.names(),
+			Ref: first.ref, Key: first.key, Also: also, Address: first.address, Fields: passed.names(),
 		})
 	}
 }

@@ -108,6 +108,7 @@ const (
 type Match struct {
 	Ref     string
 	Key     string   // folded address, the rule that matched
+	Also    []string // other addresses of the candidate in the mail that passed, folded
 	Address string   // as the header spells it
 	Fields  []string // "from", "sender", "reply_to", "to", "cc", "bcc", in this order
 }

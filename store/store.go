@@ -21,6 +21,8 @@
 //   - Two threads join only under a candidate they share; the older id survives.
 //   - After a purge no row names the candidate but a keyed hash of its ref, and
 //     the candidate.purged event until retention removes it.
+//   - What retention erases of a thread.matched can be found again: its row keeps
+//     which messages of whom it told, and a replay reads their headers again.
 //   - Nothing personal stands in clear: keys are keyed hashes, values are sealed.
 //
 // The store knows no clock: callers pass the time. Times are kept in UTC with
@@ -31,6 +33,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailsyncd/message"
@@ -59,8 +62,9 @@ var (
 
 // ---- walks -------------------------------------------------------------
 
-// Walk names one moving position: a mailbox's main walk (Task empty) or a task
-// of it ("lookback", "audit", later a resync id).
+// Walk names one moving position: a mailbox's main walk (Task empty), a walk it
+// owes by itself ("lookback", "audit", "reconcile"), or its part of a task
+// ("task_…").
 type Walk struct {
 	Mailbox string
 	Task    string
@@ -72,6 +76,7 @@ type WalkState struct {
 	Version uint64
 	Cursor  string
 	// Since and Addresses are the query of a task's walk; zero for the main walk.
+	// A task's walk has the task's Addresses, whatever an Advance brings.
 	Since     time.Time
 	Addresses []string
 	// Revision is the directory revision a look-back brings its mailbox up to.
@@ -95,6 +100,11 @@ type Batch struct {
 	Messages []Matched
 	// Mailbox, if not nil, replaces the mailbox's row in the same transaction.
 	Mailbox *Mailbox
+	// Again delivers pairs that the ledger has once more, in new events under the
+	// same message ids (a TaskRedeliver). The walk's commit makes sure that a
+	// crash does not do it twice; within one task a message is delivered again
+	// once, in however many folders and mailboxes it lies.
+	Again bool
 	// Now is the time of the commit.
 	Now time.Time
 }
@@ -133,18 +143,32 @@ type Holding struct {
 // Pair is one candidate of a message and why it matched.
 type Pair struct {
 	Candidate string   // ref
-	Key       string   // folded address, as in Candidate.Active
+	Key       string   // folded address, as in Row.Active
+	Also      []string // other addresses of the candidate in the mail, folded: one that is active is enough
 	Address   string   // the address as the mail's header spells it
 	Fields    []string // "from", "sender", "reply_to", "to", "cc", "bcc"; sorted as here
+}
+
+// HeldBy tells that one of the pair's addresses is among a candidate's active
+// ones: the candidate may have given up one of two that stand in the mail.
+func (p Pair) HeldBy(active []string) bool {
+	return slices.Contains(active, p.Key) || slices.ContainsFunc(p.Also, func(key string) bool {
+		return slices.Contains(active, key)
+	})
 }
 
 // Advanced says what an Advance did.
 type Advanced struct {
 	Version  uint64 // of the walk now; 0 after Done
 	New      int    // pairs that entered the ledger
-	Repeated int    // pairs the ledger already had
+	Again    int    // pairs delivered again, or found again for an erased event
+	Repeated int    // pairs the ledger already had, and that stays so
 	Dropped  int    // pairs whose candidate no longer holds the address
+	Messages int    // messages with at least one new pair
 	Events   int    // events appended to the outbox
+	// Ended tells that the walk's task ended with this page, though the walk was
+	// not Done: a TaskReread found all it looked for. The walk is gone.
+	Ended bool
 }
 
 // Walks is what sync/mailbox needs.
@@ -156,7 +180,8 @@ type Walks interface {
 	// ledger has, drops pairs whose candidate does not hold the address any
 	// more, links messages to threads, gives seq, and writes ledger, outbox,
 	// cursor and mailbox row. ErrConflict if the walk is not at version;
-	// ErrFull if it would append events to a full outbox.
+	// ErrFull if it would append events to a full outbox. Done on a main walk
+	// gives up the mailbox's cursor, and ends the walks tasks have there.
 	Advance(ctx context.Context, w Walk, version uint64, b Batch) (Advanced, error)
 	// Mailbox returns the row of a mailbox; the zero row with its ID when there
 	// is none yet.
@@ -204,6 +229,10 @@ type Mailbox struct {
 	LastSuccess time.Time
 	// LastAudit is the end of the last daily audit.
 	LastAudit time.Time
+	// LastReconcile is the end of the last reconcile of the window, and
+	// Unaccounted how many pairs it found missing twice.
+	LastReconcile time.Time
+	Unaccounted   int
 }
 
 // ---- directory ---------------------------------------------------------
@@ -229,7 +258,9 @@ type Activation struct {
 	Since    time.Time // activation minus backfill: where its look-back begins
 }
 
-// Purge erases one candidate.
+// Purge erases one candidate: its row, its part of the ledger, of every event
+// and of the activation log, its tasks. A look-back that carries one of its
+// addresses begins again without any, as a walk for all.
 type Purge struct {
 	Ref    string
 	Reason string // deleted, missing, merged, operator
@@ -345,6 +376,9 @@ type Event struct {
 	// Data is what a body is rendered from: exactly one field is set. Nil once
 	// retention erased it.
 	Data *EventData
+	// Reread is the id of the task that looks for the event's messages again
+	// after a replay; "" when none does.
+	Reread string
 }
 
 // EventData is the content of an event; exactly one field is set.
@@ -500,16 +534,35 @@ type Deliveries interface {
 	// Event returns one row by its webhook id, whole.
 	Event(ctx context.Context, id string) (Event, error)
 	// Replay makes the selected dead and delivered rows pending again under
-	// their ids and seqs and with fresh tries; it returns how many, and how many
-	// were left out because their payload was erased. Limit 0 means all. It may
-	// commit in pieces: after an error, calling again replays the rest.
-	Replay(ctx context.Context, f EventFilter, now time.Time) (replayed, erased int, err error)
-	// Expire erases what retention allows to go: payloads of thread.matched
-	// events delivered before delivered (the row stays, to answer whether a
-	// mail was delivered), other events delivered before then, and dead letters
-	// last tried before dead. It does a bounded piece of work and tells whether
-	// more is left.
-	Expire(ctx context.Context, delivered, dead time.Time) (more bool, err error)
+	// their ids and seqs and with fresh tries. A pending row that is asked for by
+	// its id becomes due now, and nothing else of it changes. A row whose payload
+	// retention erased gets a TaskReread, made in the same transaction. Limit 0
+	// means all. It may commit in pieces: after an error, calling again replays
+	// the rest.
+	Replay(ctx context.Context, f EventFilter, now time.Time) (Replayed, error)
+	// Expire erases what retention allows to go. It does a bounded piece of work
+	// and tells whether more is left.
+	Expire(ctx context.Context, before Expiry) (more bool, err error)
+}
+
+// Replayed says what became of a Replay.
+type Replayed struct {
+	Replayed  int // due now, payload and all
+	Rereading int // pending once a TaskReread found their messages
+	Erased    int // left out: their payload is gone and no mailbox holds the mail
+	// Tasks are the ids of the TaskRereads this replay made.
+	Tasks []string
+}
+
+// Expiry says up to when retention erases. A zero time erases nothing.
+type Expiry struct {
+	// Delivered bounds what was delivered: before it, a thread.matched loses its
+	// payload and other events go.
+	Delivered time.Time
+	// Dead bounds dead letters by their last attempt, which lose the same.
+	Dead time.Time
+	// Tasks bounds ended tasks, whose rows go; 7 days are promised to operators.
+	Tasks time.Time
 }
 
 // ---- the whole ---------------------------------------------------------
@@ -539,12 +592,16 @@ type Store interface {
 	Directory
 	Outbox
 	Deliveries
+	Tasks
+	Ledger
+	Eraser
 	// Mailboxes lists the rows of all mailboxes.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 	// ForgetMailbox erases a mailbox's walks, row and its place in the ledger: a
-	// message no other mailbox holds leaves the ledger with it. It may commit in
-	// pieces, the row last: after an error, calling again does the rest.
-	ForgetMailbox(ctx context.Context, id string) error
+	// message no other mailbox holds leaves the ledger with it. Tasks end there.
+	// It may commit in pieces, the row last: after an error, calling again does
+	// the rest.
+	ForgetMailbox(ctx context.Context, id string, now time.Time) error
 	// Writable commits a mark, to prove that it can.
 	Writable(ctx context.Context) error
 	// Room returns ErrFull when the outbox is at its limit or the disk is low.

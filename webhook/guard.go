@@ -84,7 +84,12 @@ func (e *BlockedError) Error() string {
 // guard decides which addresses may be dialled. It stands at the socket, after
 // the name was resolved, so a name that changes its answer between check and
 // use gains nothing.
-type guard struct{ allow []netip.Prefix }
+type guard struct {
+	allow []netip.Prefix
+	// clear tells that posts go out without TLS: then only to loopback and
+	// private addresses, never over the internet.
+	clear bool
+}
 
 // control is a net.Dialer's ControlContext.
 func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
@@ -99,6 +104,9 @@ func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) 
 func (g guard) check(addr netip.Addr) error {
 	addr = unwrap(addr)
 	n, ok := specialNetwork(addr)
+	if !ok && g.clear {
+		return fmt.Errorf("webhook.url leads to %v, a public address, without TLS: write https", addr)
+	}
 	if !ok || n.reach == reachPrivate && g.lists(addr) {
 		return nil
 	}

@@ -78,7 +78,7 @@ func NewPoster(cfg PosterConfig) (*HTTPPoster, error) {
 		secrets:   cfg.Secrets,
 		timeout:   orDefault(cfg.Timeout, 20*time.Second),
 		agent:     "mailsyncd/" + orDefault(cfg.Version, "dev"),
-		transport: transport(cfg),
+		transport: transport(cfg, target.Scheme == "http"),
 	}, nil
 }
 
@@ -100,10 +100,10 @@ func parseTarget(raw string) (*url.URL, error) {
 
 // transport has no proxy, because behind one the guard would see the proxy
 // only, and no decompression, because a small answer must stay small.
-func transport(cfg PosterConfig) *http.Transport {
+func transport(cfg PosterConfig, clear bool) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout:        10 * time.Second,
-		ControlContext: guard{allow: cfg.AllowNetworks}.control,
+		ControlContext: guard{allow: cfg.AllowNetworks, clear: clear}.control,
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs}
 	if cfg.ClientCertificate != nil {

@@ -109,7 +109,7 @@ func TestReplay(t *testing.T) {
 		want   admin.Replay
 		stdout string
 	}{
-		{[]string{"evt_a", "evt_b"}, admin.Replay{IDs: []string{"evt_a", "evt_b"}}, "2 events are pending again\n1 left out: their payload is no longer kept\n"},
+		{[]string{"evt_a", "evt_b"}, admin.Replay{IDs: []string{"evt_a", "evt_b"}}, "2 events are pending again\n1 left out: their payload is no longer kept and no mailbox holds the mail\n"},
 		{[]string{"--dead"}, admin.Replay{Dead: true}, "1 event is pending again\n"},
 		{[]string{"--candidate", "cand_1"}, admin.Replay{Candidate: "cand_1"}, "1 event is pending again\n"},
 		{[]string{"--since", "2026-11-20"}, admin.Replay{Since: day}, "1 event is pending again\n"},
@@ -122,6 +122,15 @@ func TestReplay(t *testing.T) {
 			t.Errorf("%v asked for %+v, want %+v", r.args, d.replay, r.want)
 		}
 	}
+}
+
+// Events whose payload is gone come back by way of the mailbox.
+func TestReplayThatReadsAgain(t *testing.T) {
+	c := startDaemon(t, &oddDaemon{rereading: 3})
+	c.run(t, "deliveries", "replay", "--dead").want(t, "replay", exitDone, `
+1 event is pending again
+3 more once their mails are read again: their payload is no longer kept; `+"`mailsyncd tasks list`"+` shows how far that is
+`, "")
 }
 
 func TestDirectory(t *testing.T) {
@@ -184,6 +193,10 @@ func TestDirectoryPut(t *testing.T) {
 func TestMailboxAndWebhook(t *testing.T) {
 	d := &oddDaemon{webhook: admin.WebhookStatus{State: "ok"}}
 	c := startDaemon(t, d)
+	c.run(t, "mailbox", "list").want(t, "list mailboxes over two pages", exitDone, ""+
+		"MAILBOX  STATE         TROUBLE       LAST SUCCESS  NEXT POLL\n"+
+		"rita     active        -             -             -\n"+
+		"tom      unauthorized  unauthorized  -             -\n", "")
 	c.run(t, "mailbox", "pause", "rita").want(t, "pause a mailbox", exitDone, "rita is paused\n", "")
 	c.run(t, "mailbox", "resume", "rita").want(t, "resume a mailbox", exitDone, "rita is active\n", "")
 	c.run(t, "mailbox", "forget", "rita").want(t, "forget without --yes", exitUsage, "",
@@ -220,11 +233,11 @@ c.yaml:2: x: y
 }
 
 func TestKeyRotate(t *testing.T) {
-	d := &oddDaemon{rotate: admin.RotateResult{Complete: true}}
+	d := &oddDaemon{rotate: admin.RotateResult{Resealed: 1200, Complete: true}}
 	c := startDaemon(t, d)
-	c.run(t, "key", "rotate").want(t, "a whole rotation", exitDone, "complete: everything is sealed with the first key of the file; the second can go\n", "")
+	c.run(t, "key", "rotate").want(t, "a whole rotation", exitDone, "1200 rows sealed again\ncomplete: everything is sealed with the first key of the file; the second can go\n", "")
 	d.rotate.Complete = false
-	c.run(t, "key", "rotate").want(t, "half a rotation", exitDone, "not complete: run it again before you remove the previous key\n", "")
+	c.run(t, "key", "rotate").want(t, "half a rotation", exitDone, "1200 rows sealed again\nnot complete: run it again before you remove the previous key\n", "")
 }
 
 func TestUnreachableDaemon(t *testing.T) {
@@ -232,7 +245,9 @@ func TestUnreachableDaemon(t *testing.T) {
 	c := console{socket: "/elsewhere"}
 	want := "mailsyncd: the daemon cannot be reached at " + socket + ": there is no such socket; start the daemon (mailsyncd serve), or name its socket with --socket or MAILSYNCD_SOCKET\n"
 	for _, args := range [][]string{
-		{"status"}, {"status", "--mailbox", "x"}, {"sync"}, {"sync", "x"}, {"deliveries", "list"}, {"deliveries", "show", "x"},
+		{"status"}, {"status", "--mailbox", "x"}, {"sync"}, {"sync", "x"}, {"resync", "x"}, {"resync", "x", "--wait=false"},
+		{"tasks", "list"}, {"tasks", "cancel", "x"}, {"explain", "--message-id", "x"}, {"explain", "--candidate", "x"}, {"reconcile"},
+		{"deliveries", "list"}, {"deliveries", "show", "x"},
 		{"deliveries", "replay", "x"}, {"directory", "list"}, {"directory", "show", "x"}, {"directory", "put", "-"},
 		{"directory", "delete", "job", "x"}, {"directory", "approve"}, {"mailbox", "pause", "x"}, {"mailbox", "resume", "x"},
 		{"mailbox", "forget", "x", "--yes"}, {"webhook", "pause"}, {"webhook", "resume"}, {"reload"}, {"key", "rotate"},

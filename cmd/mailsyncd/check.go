@@ -56,10 +56,10 @@ type checker struct {
 func (c *checker) say(what string, err error, ok string, args ...any) {
 	if err != nil {
 		c.bad = true
-		fmt.Fprintf(c.out, "!!  %s: %s\n", clean(what), clean(err.Error()))
+		fmt.Fprintf(c.out, "!!  %s: %s\n", clean(what), cleanLine(err.Error()))
 		return
 	}
-	fmt.Fprintf(c.out, "ok  %s: %s\n", clean(what), clean(fmt.Sprintf(ok, args...)))
+	fmt.Fprintf(c.out, "ok  %s: %s\n", clean(what), cleanLine(fmt.Sprintf(ok, args...)))
 }
 
 func check(ctx context.Context, out io.Writer, file string, connect bool) error {
@@ -77,9 +77,12 @@ func check(ctx context.Context, out io.Writer, file string, connect bool) error 
 	snap := c.directory(cfg.Directory.File)
 	poster, err := newPoster(cfg)
 	c.say("webhook", err, "signed with %s", cfg.Webhook.SecretFile)
-	if connect && !c.bad {
+	switch {
+	case connect && guards != nil && snap != nil && poster != nil:
 		c.mailboxes(ctx, cfg, guards, snap)
 		c.webhook(ctx, poster)
+	case connect:
+		c.say("--connect", errors.New("not tried: mend the lines above that concern guards, directory.file or webhook first"), "")
 	}
 	if c.bad {
 		return errCheck
@@ -114,6 +117,9 @@ func (c *checker) directory(file string) *directory.Snapshot {
 	}
 	if more := sum.Bad - len(bad); more > 0 {
 		c.say("directory.file", fmt.Errorf("%d more bad lines", more), "")
+	}
+	if err == nil && sum.Bad == 0 && sum.Records() == 0 && !sum.Complete {
+		err = fmt.Errorf("%s is empty; an empty directory is the line {\"kind\":\"end\",\"records\":0}", file)
 	}
 	if err != nil || sum.Bad > 0 {
 		if err != nil {

@@ -29,6 +29,8 @@ var (
 	descStopped   = prometheus.NewDesc("mailsyncd_polling_stopped", "1 while nothing is polled for this reason.", []string{"reason"}, nil)
 	descLookbacks = prometheus.NewDesc("mailsyncd_lookbacks_pending", "Mailboxes that have not looked back up to the newest directory revision.", nil, nil)
 	descPurges    = prometheus.NewDesc("mailsyncd_purges_total", "Candidates purged since the store was made.", nil, nil)
+	descErasure   = prometheus.NewDesc("mailsyncd_erasure_pending_seconds", "Age of the oldest purge whose last trace is still in the store's file; 0 when there is none.", nil, nil)
+	descMissing   = prometheus.NewDesc("mailsyncd_unaccounted_messages", "Pairs of message and candidate that the last daily reconcile of each mailbox found neither delivered nor refused.", nil, nil)
 	descBytes     = prometheus.NewDesc("mailsyncd_store_bytes", "Size of the store's file.", nil, nil)
 	descReload    = prometheus.NewDesc("mailsyncd_config_reload_success", "1 if the last reload was taken, 0 if it was refused.", nil, nil)
 	descBuild     = prometheus.NewDesc("mailsyncd_build_info", "1, with the build as labels.", []string{"version", "revision", "goversion"}, nil)
@@ -47,8 +49,8 @@ func newCollector(d *daemon) prometheus.Collector { return collector{d} }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descMailboxes, descStale, descOldest, descStopped, descLookbacks, descPurges, descBytes,
-		descReload, descBuild, descSuccess,
+		descMailboxes, descStale, descOldest, descStopped, descLookbacks, descPurges, descErasure,
+		descMissing, descBytes, descReload, descBuild, descSuccess,
 	} {
 		ch <- d
 	}
@@ -71,6 +73,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descBytes, float64(stats.Bytes))
 		ch <- prometheus.MustNewConstMetric(descPurges, prometheus.CounterValue, float64(stats.Purges))
 	}
+	if e, err := c.d.store.Erasure(ctx); err == nil {
+		gauge(descErasure, erasurePending(e, time.Now()).Seconds())
+	}
 	c.mailboxes(ctx, gauge)
 }
 
@@ -84,6 +89,7 @@ func (c collector) mailboxes(ctx context.Context, gauge func(*prometheus.Desc, f
 		gauge(descMailboxes, float64(sum.States[string(s)]), string(s))
 	}
 	gauge(descStale, float64(sum.Stale))
+	gauge(descMissing, float64(sum.Unaccounted))
 	gauge(descOldest, seconds(sum.OldestSuccess))
 	gauge(descLookbacks, float64(c.d.lookbacksPending(ctx)))
 	c.labelled(ctx, gauge)
@@ -104,7 +110,8 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// lookbacksPending counts the mailboxes that owe a look-back. A mailbox that
+// lookbacksPending counts the mailboxes that owe a look-back; one that is paused
+// or suspended is not late with it. A mailbox that
 // looked back up to revision r owes one exactly if the log has an activation
 // after r, so the revisions divide into those that owe and those that do not.
 func (d *daemon) lookbacksPending(ctx context.Context) int {
@@ -114,8 +121,9 @@ func (d *daemon) lookbacksPending(ctx context.Context) int {
 		return 0
 	}
 	var at []uint64
+	listed := configured(d.cfg.Load())
 	for _, row := range rows {
-		if !row.Horizon.IsZero() && row.State != store.MailboxRemoved {
+		if listed[row.ID] && !row.Horizon.IsZero() && !notPolled(row.State) {
 			at = append(at, row.LookedBack)
 		}
 	}
@@ -136,7 +144,11 @@ func (c collector) labelled(ctx context.Context, gauge func(*prometheus.Desc, fl
 	if err != nil {
 		return
 	}
+	listed := configured(c.d.cfg.Load())
 	for _, m := range all {
+		if !listed[m.ID] {
+			continue
+		}
 		name := m.ID
 		if label == config.LabelHash {
 			sum := sha256.Sum256([]byte(m.ID))

@@ -27,6 +27,7 @@ type ran struct {
 type console struct {
 	socket string
 	stdin  string
+	ctx    context.Context // nil: the test's
 }
 
 func (c console) run(t *testing.T, args ...string) ran {
@@ -40,10 +41,18 @@ func (c console) run(t *testing.T, args ...string) ran {
 			}
 			return ""
 		},
-		now: func() time.Time { return noon },
+		now:   func() time.Time { return noon },
+		every: time.Millisecond,
 	}
-	code := env.run(t.Context(), args)
+	code := env.run(c.context(t), args)
 	return ran{code, out.String(), errs.String()}
+}
+
+func (c console) context(t *testing.T) context.Context {
+	if c.ctx != nil {
+		return c.ctx
+	}
+	return t.Context()
 }
 
 // oddDaemon answers calls with what a test puts into it.
@@ -60,10 +69,20 @@ type oddDaemon struct {
 	rotate    admin.RotateResult
 	webhook   admin.WebhookStatus
 	approve   admin.ApproveResult
+	tasks     []admin.Task
+	// progress are the answers about a task, one after the other; the last stays.
+	progress    []admin.Task
+	look        func() // called when a task is looked at
+	explanation admin.Explanation
+	proof       admin.Reconciliation
+	rereading   int
 
 	replay  admin.Replay // what was asked for
 	deleted string
 	put     string
+	resync  admin.Resync
+	explain admin.ExplainQuery
+	proved  admin.Reconcile
 }
 
 func (d *oddDaemon) Status(context.Context) (admin.Status, error) { return d.status, nil }
@@ -73,8 +92,11 @@ func (d *oddDaemon) Reload(context.Context) (admin.ReloadResult, error) {
 }
 func (d *oddDaemon) RotateKey(context.Context) (admin.RotateResult, error) { return d.rotate, nil }
 
-func (d *oddDaemon) Mailboxes(context.Context, admin.MailboxQuery) (admin.MailboxList, error) {
-	return admin.MailboxList{}, nil
+func (d *oddDaemon) Mailboxes(_ context.Context, q admin.MailboxQuery) (admin.MailboxList, error) {
+	if q.After == "" { // two pages, whatever is asked for
+		return admin.MailboxList{Items: []admin.Mailbox{{ID: "rita", State: "active"}}, Next: "rita"}, nil
+	}
+	return admin.MailboxList{Items: []admin.Mailbox{{ID: "tom", State: "unauthorized", Class: "unauthorized"}}}, nil
 }
 
 func (d *oddDaemon) Mailbox(_ context.Context, id string) (admin.Mailbox, error) {
@@ -119,7 +141,7 @@ func (d *oddDaemon) Delivery(_ context.Context, id string, payload bool) (admin.
 
 func (d *oddDaemon) Replay(_ context.Context, r admin.Replay) (admin.ReplayResult, error) {
 	d.replay = r
-	return admin.ReplayResult{Replayed: max(1, len(r.IDs)), Erased: len(r.IDs) / 2}, nil
+	return admin.ReplayResult{Replayed: max(1, len(r.IDs)), Rereading: d.rereading, Erased: len(r.IDs) / 2}, nil
 }
 
 func (d *oddDaemon) Records(_ context.Context, q admin.RecordQuery) (admin.RecordList, error) {
@@ -147,6 +169,48 @@ func (d *oddDaemon) Approve(context.Context, string) (admin.ApproveResult, error
 	return d.approve, nil
 }
 
+func (d *oddDaemon) Tasks(context.Context) (admin.TaskList, error) {
+	return admin.TaskList{Items: d.tasks}, nil
+}
+
+func (d *oddDaemon) Task(_ context.Context, id string) (admin.Task, error) {
+	if d.look != nil {
+		d.look()
+	}
+	t := d.progress[0]
+	if len(d.progress) > 1 {
+		d.progress = d.progress[1:]
+	}
+	t.ID = id
+	return t, nil
+}
+
+func (d *oddDaemon) CancelTask(_ context.Context, id string) (admin.Task, error) {
+	return admin.Task{ID: id, State: admin.TaskCancelled}, nil
+}
+
+func (d *oddDaemon) Resync(_ context.Context, r admin.Resync) (admin.TaskList, error) {
+	d.resync = r
+	if r.Who == "gone" {
+		return admin.TaskList{}, admin.NotFound("no candidate has this ref or address; check its spelling")
+	}
+	return admin.TaskList{Items: d.tasks}, nil
+}
+
+func (d *oddDaemon) Explain(_ context.Context, q admin.ExplainQuery) (admin.Explanation, error) {
+	d.explain = q
+	return d.explanation, nil
+}
+
+func (d *oddDaemon) Reconcile(_ context.Context, r admin.Reconcile) (admin.Reconciliation, error) {
+	d.proved = r
+	return d.proof, nil
+}
+
+func (d *oddDaemon) CandidateMessages(context.Context, admin.CandidateMessageQuery) (admin.CandidateMessageList, error) {
+	return admin.CandidateMessageList{}, nil
+}
+
 type oddWebhook struct{ d *oddDaemon }
 
 func (w oddWebhook) SetPaused(_ context.Context, paused bool) (admin.WebhookStatus, error) {
@@ -165,7 +229,8 @@ func startDaemon(t *testing.T, d *oddDaemon) console {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := admin.New(admin.Config{Daemon: d, Mailboxes: d, Syncer: d, Deliveries: d, Directory: d, Webhook: oddWebhook{d}, Log: log})
+	h := admin.New(admin.Config{Daemon: d, Mailboxes: d, Syncer: d, Deliveries: d, Directory: d,
+		Tasks: d, Inquiry: d, Webhook: oddWebhook{d}, Log: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- admin.Serve(ctx, l, h, log) }()

@@ -53,21 +53,27 @@ type daemon struct {
 	watcher *config.Watcher
 
 	users chan struct{} // capacity 1: the directory's users changed
+	asked chan struct{} // capacity 1: SIGUSR1 came
 	ready chan struct{} // closed once a complete directory is there
 
-	// reload holds one reload at a time; cfg is what is in force.
+	dry *dryRun // nil: this is none
+
+	// reload holds one reload at a time; cfg is what is in force. walkAgain tells
+	// that guards were loosened and that the windows have to be walked for it.
 	reload       sync.Mutex
 	cfg          atomic.Pointer[config.Config]
+	walkAgain    bool
 	reloadFailed atomic.Pointer[string]
 }
 
-// newDaemon opens the store and builds every part. Nothing runs yet; close
-// undoes it.
-func newDaemon(cfg *config.Config, stderr io.Writer) (*daemon, error) {
+// newDaemon opens the store and builds every part, for real or, with a dryRun,
+// for show. Nothing runs yet; close undoes it.
+func newDaemon(cfg *config.Config, stderr io.Writer, dry *dryRun) (*daemon, error) {
 	d := &daemon{
+		dry:     dry,
 		started: time.Now(), level: &slog.LevelVar{}, reg: prometheus.NewRegistry(),
 		watcher: config.NewWatcher(watchEvery),
-		users:   make(chan struct{}, 1), ready: make(chan struct{}),
+		users:   make(chan struct{}, 1), asked: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	d.log = newLogger(cfg.Log, d.level, stderr)
 	d.cfg.Store(cfg)
@@ -85,8 +91,11 @@ func newDaemon(cfg *config.Config, stderr io.Writer) (*daemon, error) {
 	return d, nil
 }
 
-// openStore opens the store under the key file.
+// openStore opens the store under the key file, or a dry run's own.
 func (d *daemon) openStore(cfg *config.Config) error {
+	if d.dry != nil {
+		return d.openFile(cfg, d.dry.path(), bolt.Keys{Current: bolt.NewKey()}, 0)
+	}
 	keys, err := bolt.LoadKeys(cfg.Secrets.KeyFile)
 	if err != nil {
 		return fmt.Errorf("secrets.key_file: %w", err)
@@ -94,8 +103,12 @@ func (d *daemon) openStore(cfg *config.Config) error {
 	if err := os.MkdirAll(filepath.Dir(cfg.Store.Path), 0o700); err != nil {
 		return fmt.Errorf("store.path: %w", err)
 	}
+	return d.openFile(cfg, cfg.Store.Path, keys, minFreeBytes)
+}
+
+func (d *daemon) openFile(cfg *config.Config, path string, keys bolt.Keys, minFree uint64) (err error) {
 	d.store, err = bolt.Open(bolt.Options{
-		Path: cfg.Store.Path, Keys: keys, MaxEvents: cfg.Outbox.MaxEvents, MinFreeBytes: minFreeBytes,
+		Path: path, Keys: keys, MaxEvents: cfg.Outbox.MaxEvents, MinFreeBytes: minFree,
 		Notify: func() {
 			if d.courier != nil {
 				d.courier.Notify()
@@ -111,7 +124,7 @@ func (d *daemon) openStore(cfg *config.Config) error {
 
 // buildParts makes everything that stands on the store.
 func (d *daemon) buildParts(cfg *config.Config) error {
-	poster, err := newPoster(cfg)
+	poster, err := d.poster(cfg)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -183,6 +196,12 @@ func (d *daemon) work(ctx context.Context) error {
 	g.Go(func() error { return d.followUsers(ctx) })
 	g.Go(func() error { return d.watchFiles(ctx) })
 	g.Go(func() error { return d.maintain(ctx) })
+	if d.dry == nil {
+		g.Go(func() error { return d.eraseLeftovers(ctx) })
+		g.Go(func() error { return d.followResyncs(ctx) })
+	} else {
+		g.Go(func() error { return d.dry.follow(ctx, d) })
+	}
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -322,8 +341,12 @@ type server struct {
 }
 
 // listen opens the admin socket and the metrics page before anything runs, so
-// that an address in use ends the start and not the work.
+// that an address in use ends the start and not the work. A dry run runs beside
+// a daemon and leaves both to it.
 func (d *daemon) listen() ([]server, error) {
+	if d.dry != nil {
+		return nil, nil
+	}
 	cfg := d.cfg.Load()
 	socket, err := admin.Listen(cfg.Admin.Socket)
 	if err != nil {

@@ -136,8 +136,8 @@ func newDeliveriesReplayCommand(env *environment) *cobra.Command {
 		Use:   "replay ID... | --since TIME | --candidate REF | --dead",
 		Short: "post events again, under their ids",
 		Long: `Makes events pending again, under the ids they had, with fresh tries. Choose
-them by id, or by one of the flags. An event whose payload was erased by
-retention is left out and counted.`,
+them by id, or by one of the flags. Of an event whose payload retention erased,
+a task reads the headers again first; if the mail is gone, it is left out.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	cmd.Flags().StringVar(&since, "since", "", "events created since this `TIME`: 2026-11-20, 2026-11-20T10:00:00Z, or 3d ago as 3d")
@@ -155,8 +155,11 @@ retention is left out and counted.`,
 		r, err := c.Replay(ctx, sel)
 		return answer{value: r, text: func(p *page) {
 			p.line("%s pending again", count(r.Replayed, "event is", "events are"))
+			if r.Rereading > 0 {
+				p.line("%d more once their mails are read again: their payload is no longer kept; `mailsyncd tasks list` shows how far that is", r.Rereading)
+			}
 			if r.Erased > 0 {
-				p.line("%d left out: their payload is no longer kept", r.Erased)
+				p.line("%d left out: their payload is no longer kept and no mailbox holds the mail", r.Erased)
 			}
 		}}, err
 	})

@@ -34,13 +34,14 @@ func newDemoCommand(env *environment) *cobra.Command {
 		Short: "the whole job with nothing to set up; ends by itself",
 		Long: `Starts a mail server, a directory and a webhook receiver inside this process,
 syncs two mailboxes as the daemon does, and shows every mail with its decision
-and the threads that were delivered. It writes to a temporary folder only.`,
+and the threads that were delivered; then a candidate who comes after the mail,
+an explanation, and a purge. It writes to a temporary folder only.`,
 		Args: wants(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), env.stdout, env.stderr, keep)
 		},
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running, for `mailsyncd --socket … status` and the like")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running, for status and the other commands, with --socket")
 	return cmd
 }
 
@@ -76,7 +77,7 @@ func runDemo(ctx context.Context, stdout, stderr io.Writer, keep bool) (err erro
 		return err
 	}
 	defer d.receiver.stop()
-	if d.daemon, err = newDaemon(d.cfg, stderr); err != nil {
+	if d.daemon, err = newDaemon(d.cfg, stderr, nil); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.daemon.close()) }()
@@ -167,7 +168,18 @@ func (d *demo) show(ctx context.Context, out io.Writer) error {
 	if err := d.decisions(out, seen); err != nil {
 		return err
 	}
-	return d.threads(out)
+	if err := d.threads(out); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context, io.Writer) error{d.late, d.why, d.purge} {
+		if err := part(ctx, out); err != nil {
+			return err
+		}
+	}
+	d.receiver.mu.Lock()
+	defer d.receiver.mu.Unlock()
+	fmt.Fprintf(out, "\nNothing of the other %d mails left the mailboxes.\n", len(d.mails)-d.copies())
+	return nil
 }
 
 // settle waits until every mailbox was polled and every event delivered.
@@ -339,11 +351,7 @@ func (d *demo) threads(out io.Writer) error {
 				clean(cut(m.subject, 50)), strings.Join(m.refs, ", "), strings.Join(m.mailboxes, ", "))
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "\nNothing of the other %d mails left the mailboxes.\n", len(d.mails)-d.copies())
-	return nil
+	return w.Flush()
 }
 
 // copies counts the mails of the sample that were delivered, each copy.

@@ -27,11 +27,21 @@ type demoReceiver struct {
 	messages map[string]*demoMessage
 	threads  map[string]string // alias → survivor
 	events   map[string]int    // type → how many
+	purged   []demoPurge
+}
+
+// demoPurge is a candidate.purged event.
+type demoPurge struct {
+	Candidate    string `json:"candidate"`
+	MessageCount int    `json:"message_count"`
+	ThreadCount  int    `json:"thread_count"`
+	Receipt      string `json:"receipt"`
 }
 
 // demoMessage is a message as the receiver keeps it.
 type demoMessage struct {
 	thread    string
+	origin    string
 	date      time.Time
 	direction string
 	subject   string
@@ -50,6 +60,8 @@ type demoEvent struct {
 		Messages   json.RawMessage `json:"messages"`
 		Message    string          `json:"message"`
 		Mailbox    json.RawMessage `json:"mailbox"`
+		Origin     string          `json:"origin"`
+		demoPurge
 	} `json:"data"`
 }
 
@@ -122,6 +134,8 @@ func (r *demoReceiver) take(body []byte) error {
 		r.threads[e.Data.From] = e.Data.Into
 	case "message.observed":
 		return r.observed(e)
+	case "candidate.purged":
+		r.purged = append(r.purged, e.Data.demoPurge)
 	}
 	return nil
 }
@@ -132,7 +146,7 @@ func (r *demoReceiver) matched(e demoEvent) error {
 		return err
 	}
 	for _, m := range messages {
-		kept := &demoMessage{thread: e.Data.Thread.ID, date: m.Received, direction: m.Direction, subject: m.Subject}
+		kept := &demoMessage{thread: e.Data.Thread.ID, origin: e.Data.Origin, date: m.Received, direction: m.Direction, subject: m.Subject}
 		for _, b := range m.Mailboxes {
 			kept.mailboxes = append(kept.mailboxes, b.ID)
 		}

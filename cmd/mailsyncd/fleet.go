@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -34,8 +35,10 @@ type fleet struct {
 	fleetParts
 	schedule *schedule.Scheduler
 
-	// cfg is the configuration in force; only apply, which runs alone, touches it.
-	cfg *config.Config
+	// door is held by whoever changes members or their states, so that a mailbox
+	// that is being paused is not scheduled by a reload, and that a mailbox is one
+	// object at a time. Passes do not need it.
+	door gate
 
 	mu      sync.Mutex
 	members map[string]*member
@@ -54,9 +57,20 @@ type fleetParts struct {
 
 // member is one configured mailbox.
 type member struct {
-	cfg  config.Mailbox
-	box  *mailbox.Mailbox
-	last pass // the newest pass of this process
+	cfg    config.Mailbox
+	shared settings
+	box    *mailbox.Mailbox
+	// afresh tells that it is reached in another way than before: what was
+	// refused may pass now. It is for the holder of the door.
+	afresh bool
+	// unsettled tells that the store did not say how the mailbox stands: it is
+	// scheduled, but polled only when the store does.
+	unsettled bool
+	last      pass // the newest pass of this process
+	// whole tells that a pass of this process got to its end.
+	whole bool
+	// calls wait for a reconcile, which the next pass serves.
+	calls []*reconcileCall
 }
 
 // pass is how a pass ended.
@@ -68,14 +82,15 @@ type pass struct {
 
 // settings are what all mailboxes share; a change makes them anew.
 type settings struct {
-	backfill time.Duration
-	privacy  mailbox.Privacy
-	link     string
+	backfill  time.Duration
+	reconcile time.Duration
+	privacy   mailbox.Privacy
+	link      string
 }
 
 func sharedSettings(cfg *config.Config) settings {
 	return settings{
-		backfill: cfg.Sync.Backfill,
+		backfill: cfg.Sync.Backfill, reconcile: cfg.Sync.Reconcile,
 		privacy: mailbox.Privacy{
 			OmitSubject: cfg.Privacy.Subject == config.PrivacyOmit,
 			OmitOthers:  cfg.Privacy.OtherAddresses == config.PrivacyOmit,
@@ -85,7 +100,7 @@ func sharedSettings(cfg *config.Config) settings {
 }
 
 func newFleet(parts fleetParts, limits schedule.Limits) *fleet {
-	f := &fleet{fleetParts: parts, cfg: &config.Config{}, members: map[string]*member{}}
+	f := &fleet{fleetParts: parts, door: newGate(), members: map[string]*member{}}
 	f.schedule = schedule.New(schedule.Config{
 		Run: f.pass, Limits: limits, ProbeEvery: probeEvery, Log: parts.log,
 	})
@@ -94,42 +109,80 @@ func newFleet(parts fleetParts, limits schedule.Limits) *fleet {
 
 // apply makes the members those of cfg. A mailbox that did not change keeps its
 // pass in progress; one that changed ends it and begins anew from its cursor.
+//
+// Once begun it goes on to the end, whether or not somebody still waits for it:
+// a mailbox that was taken out of the schedule must come back. What failed is
+// found again by the next call, which may be with the same cfg.
 func (f *fleet) apply(ctx context.Context, cfg *config.Config) error {
-	changes := config.Compare(f.cfg, cfg)
-	anew := map[string]bool{}
-	for _, id := range slices.Concat(changes.Added, changes.Changed) {
-		anew[id] = true
+	if err := f.door.enter(ctx); err != nil {
+		return err
 	}
-	all := sharedSettings(cfg) != sharedSettings(f.cfg)
-	f.cfg = cfg
-	var errs []error
-	for _, id := range changes.Removed {
-		errs = append(errs, f.drop(ctx, id))
-	}
-	for _, m := range cfg.Mailboxes {
-		if all || anew[m.ID] {
-			errs = append(errs, f.replace(ctx, m))
+	defer f.door.leave()
+	ctx = context.WithoutCancel(ctx)
+	changes := config.Compare(&config.Config{Mailboxes: f.configs()}, cfg)
+	changed := idSet(slices.Values(slices.Concat(changes.Added, changes.Changed)))
+	shared := sharedSettings(cfg)
+	errs := []error{f.dropOthers(ctx, cfg)}
+	for _, c := range cfg.Mailboxes {
+		m := f.member(c.ID)
+		switch {
+		case changed[c.ID] || m.shared != shared:
+			errs = append(errs, f.replace(ctx, c, shared))
+		case f.isUnsettled(m):
+			errs = append(errs, f.arrange(ctx, m))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// configs lists the members as they were configured.
+func (f *fleet) configs() []config.Mailbox {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]config.Mailbox, 0, len(f.members))
+	for _, m := range f.members {
+		all = append(all, m.cfg)
+	}
+	return all
+}
+
+func idSet(ids iter.Seq[string]) map[string]bool {
+	set := map[string]bool{}
+	for id := range ids {
+		set[id] = true
+	}
+	return set
+}
+
+// configured is the set of the ids of all mailboxes in a configuration.
+func configured(cfg *config.Config) map[string]bool {
+	return idSet(func(yield func(string) bool) {
+		for i := range cfg.Mailboxes {
+			if !yield(cfg.Mailboxes[i].ID) {
+				return
+			}
+		}
+	})
+}
+
 // replace adds a mailbox or puts a changed one in the place of the old.
-func (f *fleet) replace(ctx context.Context, cfg config.Mailbox) error {
+func (f *fleet) replace(ctx context.Context, cfg config.Mailbox, shared settings) error {
 	opener, err := f.dial(cfg)
 	if err != nil {
 		return fmt.Errorf("mailbox %s: %w", cfg.ID, err)
 	}
 	<-f.schedule.Remove(cfg.ID)
+	m := &member{cfg: cfg, shared: shared, box: f.newBox(cfg, shared, opener)}
+	if was := f.member(cfg.ID); was != nil {
+		m.afresh = was.afresh || was.cfg.IMAP != cfg.IMAP
+	}
 	f.mu.Lock()
-	m := &member{cfg: cfg, box: f.newBox(cfg, opener)}
 	f.members[cfg.ID] = m
 	f.mu.Unlock()
 	return f.arrange(ctx, m)
 }
 
-func (f *fleet) newBox(cfg config.Mailbox, opener providers.Opener) *mailbox.Mailbox {
-	shared := sharedSettings(f.cfg)
+func (f *fleet) newBox(cfg config.Mailbox, shared settings, opener providers.Opener) *mailbox.Mailbox {
 	return mailbox.New(mailbox.Config{
 		ID: cfg.ID, User: cfg.User, Provider: "imap", Opener: opener,
 		Store: f.store, Matcher: f.matcher, Metrics: f.metrics, Log: f.log,
@@ -139,44 +192,73 @@ func (f *fleet) newBox(cfg config.Mailbox, opener providers.Opener) *mailbox.Mai
 			}
 			return nil // not a nil *Snapshot in a non-nil interface
 		},
-		Backfill: shared.backfill, Privacy: shared.privacy, Link: shared.link,
+		Backfill: shared.backfill, Reconcile: shared.reconcile, Privacy: shared.privacy, Link: shared.link,
 	})
 }
 
-// drop stops a mailbox that left the configuration. Its cursor stays for a
-// while, in case it comes back; maintenance takes it.
-func (f *fleet) drop(ctx context.Context, id string) error {
-	<-f.schedule.Remove(id)
-	m := f.member(id)
-	f.mu.Lock()
-	delete(f.members, id)
-	f.mu.Unlock()
-	if m == nil {
-		return nil
-	}
-	return m.box.Leave(ctx)
-}
-
-// arrange schedules a mailbox, or not, as its state and its user's want it.
-func (f *fleet) arrange(ctx context.Context, m *member) error {
-	if err := f.settleUser(ctx, m); err != nil {
-		return err
-	}
-	row, err := m.box.Row(ctx)
-	if err != nil {
-		return err
-	}
-	switch row.State {
-	case store.MailboxPaused, store.MailboxSuspended:
-		<-f.schedule.Remove(m.cfg.ID)
-		return nil
-	case store.MailboxRemoved: // it is back in the configuration
-		if err := m.box.Resume(ctx); err != nil {
-			return err
+// dropOthers stops the mailboxes that are not configured: members that were, and
+// those that left the configuration while no daemon ran. Their cursors stay for a
+// while, in case they come back; maintenance takes them.
+func (f *fleet) dropOthers(ctx context.Context, cfg *config.Config) error {
+	keep := configured(cfg)
+	for _, id := range f.ids() {
+		if !keep[id] {
+			<-f.schedule.Remove(id)
+			f.mu.Lock()
+			delete(f.members, id)
+			f.mu.Unlock()
 		}
 	}
-	f.schedule.Set(m.cfg.ID, entry(m.cfg, row))
+	rows, err := f.store.Mailboxes(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the mailboxes: %w", err)
+	}
+	var errs []error
+	for _, row := range rows {
+		if !keep[row.ID] && row.State != store.MailboxRemoved {
+			box := f.newBox(config.Mailbox{ID: row.ID}, settings{}, nil)
+			errs = append(errs, box.Leave(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// arrange schedules a mailbox, or not, as its state and its user's want it. If
+// the store does not say, it is scheduled, and its passes ask again.
+func (f *fleet) arrange(ctx context.Context, m *member) error {
+	row, err := f.settled(ctx, m)
+	f.mu.Lock()
+	m.unsettled = err != nil
+	f.mu.Unlock()
+	if notPolled(row.State) {
+		<-f.schedule.Remove(m.cfg.ID)
+	} else {
+		f.schedule.Set(m.cfg.ID, entry(m.cfg, row))
+	}
+	if err != nil {
+		return fmt.Errorf("mailbox %s: %w", m.cfg.ID, err)
+	}
+	if m.afresh && row.Tries > 0 {
+		_ = f.schedule.Unpark(m.cfg.ID) // unknown: it is not polled
+	}
+	m.afresh = false
 	return nil
+}
+
+// settled brings a mailbox's row into line with its user and the configuration,
+// which it is in. The row is right as far as it could be read.
+func (f *fleet) settled(ctx context.Context, m *member) (store.Mailbox, error) {
+	unsettled := f.settleUser(ctx, m)
+	row, err := m.box.Row(ctx)
+	if err == nil && row.State == store.MailboxRemoved { // it is back
+		err = m.box.Resume(ctx)
+	}
+	return row, errors.Join(unsettled, err)
+}
+
+// notPolled tells that a mailbox in this state is not in the schedule.
+func notPolled(s store.MailboxState) bool {
+	return s == store.MailboxPaused || s == store.MailboxSuspended
 }
 
 // entry is what the schedule knows of a mailbox after a restart.
@@ -203,7 +285,10 @@ func changedSince(file string, t time.Time) bool {
 // does everybody until the directory is there.
 func (f *fleet) settleUser(ctx context.Context, m *member) error {
 	snap := f.directory()
-	if m.cfg.User == "" || snap == nil {
+	if m.cfg.User == "" {
+		return m.box.Unsuspend(ctx) // it may have had one
+	}
+	if snap == nil {
 		return nil
 	}
 	if state, known := snap.User(m.cfg.User); known && state == directory.UserDisabled {
@@ -214,10 +299,20 @@ func (f *fleet) settleUser(ctx context.Context, m *member) error {
 
 // usersChanged brings every mailbox into line with its user.
 func (f *fleet) usersChanged(ctx context.Context) error {
+	if err := f.door.enter(ctx); err != nil {
+		return err
+	}
+	defer f.door.leave()
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, id := range f.ids() {
-		if m := f.member(id); m != nil && m.cfg.User != "" {
-			errs = append(errs, f.userChanged(ctx, m))
+		m := f.member(id)
+		if m.cfg.User == "" {
+			continue
+		}
+		if err := f.userChanged(ctx, m); err != nil {
+			f.doubt(m)
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -244,12 +339,31 @@ func (f *fleet) pass(ctx context.Context, id string) schedule.Verdict {
 	if m == nil {
 		return schedule.Verdict{}
 	}
+	if err := f.mayPoll(ctx, m); err != nil {
+		f.serve(ctx, m, err)
+		return schedule.Verdict{Err: err, RetryAfter: stoppedRetry}
+	}
 	began := time.Now()
 	report, err := m.box.Pass(ctx)
 	f.mu.Lock()
 	m.last = pass{began: began, ended: time.Now(), report: report, err: err}
+	m.whole = m.whole || err == nil && !report.More
 	f.mu.Unlock()
+	f.serve(ctx, m, err)
 	return verdict(report, err)
+}
+
+// mayPoll asks the store about a mailbox that is scheduled although the store
+// did not say whether it is paused.
+func (f *fleet) mayPoll(ctx context.Context, m *member) error {
+	if !f.isUnsettled(m) {
+		return nil
+	}
+	row, err := f.settled(ctx, m)
+	if err == nil && notPolled(row.State) {
+		err = fmt.Errorf("the mailbox is %s", row.State)
+	}
+	return err
 }
 
 // verdict says what a pass's outcome means for when the next one is.
@@ -278,36 +392,91 @@ func (f *fleet) filesChanged(ids []string) {
 }
 
 // pause and resume are an operator's words. Resuming tries at once.
-func (f *fleet) pause(ctx context.Context, m *member) error {
-	if err := m.box.Pause(ctx); err != nil {
-		return err
-	}
-	<-f.schedule.Remove(m.cfg.ID)
-	return nil
+func (f *fleet) pause(ctx context.Context, id string) error {
+	return f.change(ctx, id, func(m *member) error {
+		if err := m.box.Pause(ctx); err != nil {
+			return err
+		}
+		<-f.schedule.Remove(id)
+		return nil
+	})
 }
 
-func (f *fleet) resume(ctx context.Context, m *member) error {
-	if err := m.box.Resume(ctx); err != nil {
+func (f *fleet) resume(ctx context.Context, id string) error {
+	return f.change(ctx, id, func(m *member) error {
+		if err := m.box.Resume(ctx); err != nil {
+			return err
+		}
+		if err := f.arrange(context.WithoutCancel(ctx), m); err != nil {
+			return err
+		}
+		_ = f.schedule.Unpark(id) // unknown: its user is disabled
+		return nil
+	})
+}
+
+// errNoMember says that a mailbox is not in the fleet, or not any more.
+var errNoMember = errors.New("the mailbox is not configured")
+
+// change calls do with a member while nobody else changes any.
+func (f *fleet) change(ctx context.Context, id string, do func(*member) error) error {
+	if err := f.door.enter(ctx); err != nil {
 		return err
 	}
-	if err := f.arrange(ctx, m); err != nil {
-		return err
+	defer f.door.leave()
+	m := f.member(id)
+	if m == nil {
+		return errNoMember
 	}
-	_ = f.schedule.Unpark(m.cfg.ID) // unknown: its user is disabled
-	return nil
+	err := do(m)
+	if err != nil {
+		f.doubt(m)
+	}
+	return err
+}
+
+// doubt notes that nobody knows how a mailbox stands: what failed may have
+// happened.
+func (f *fleet) doubt(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.unsettled = true
+}
+
+// nudge has a mailbox polled soon, or with "" every one that may be tried
+// without being named, and does not wait for it.
+func (f *fleet) nudge(id string) {
+	ctx, gone := context.WithCancel(context.Background())
+	gone() // nobody waits
+	if id == "" {
+		f.schedule.KickAll(ctx)
+		return
+	}
+	_ = f.schedule.Kick(ctx, id) // what cannot be polled now is polled when it can
 }
 
 // forget erases a mailbox's rows. One that is still configured begins again
-// like a new one.
+// like a new one; it is polled again also if the erasing failed.
 func (f *fleet) forget(ctx context.Context, id string) error {
+	if err := f.door.enter(ctx); err != nil {
+		return err
+	}
+	defer f.door.leave()
 	<-f.schedule.Remove(id)
-	if err := f.store.ForgetMailbox(ctx, id); err != nil {
-		return fmt.Errorf("erasing mailbox %s: %w", id, err)
+	err := f.store.ForgetMailbox(ctx, id, time.Now())
+	if err != nil {
+		err = fmt.Errorf("erasing mailbox %s: %w", id, err)
 	}
 	if m := f.member(id); m != nil {
-		return f.arrange(ctx, m)
+		err = errors.Join(err, f.arrange(context.WithoutCancel(ctx), m))
 	}
-	return nil
+	return err
+}
+
+func (f *fleet) isUnsettled(m *member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.unsettled
 }
 
 func (f *fleet) member(id string) *member {
@@ -321,6 +490,13 @@ func (f *fleet) lastPass(m *member) pass {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return m.last
+}
+
+// polledWhole tells that a pass of this process over a mailbox got to its end.
+func (f *fleet) polledWhole(m *member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.whole
 }
 
 func (f *fleet) ids() []string {

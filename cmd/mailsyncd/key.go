@@ -43,6 +43,7 @@ it is complete, remove the second line. It may be interrupted and run again.`,
 	return withDaemon(env, cmd, func(ctx context.Context, c *admin.Client, _ []string) (answer, error) {
 		r, err := c.RotateKey(ctx)
 		return answer{value: r, text: func(p *page) {
+			p.line("%d rows sealed again", r.Resealed)
 			if !r.Complete {
 				p.line("not complete: run it again before you remove the previous key")
 				return

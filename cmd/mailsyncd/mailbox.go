@@ -9,10 +9,39 @@ import (
 )
 
 func newMailboxCommand(env *environment) *cobra.Command {
-	return group("mailbox", "pause, resume or forget one mailbox",
+	return group("mailbox", "list mailboxes; pause, resume or forget one",
+		newMailboxListCommand(env),
 		newMailboxStateCommand(env, "pause ID", "stop polling a mailbox until it is resumed", (*admin.Client).PauseMailbox),
 		newMailboxStateCommand(env, "resume ID", "poll a paused mailbox again, or one whose login was refused", (*admin.Client).ResumeMailbox),
 		newMailboxForgetCommand(env))
+}
+
+func newMailboxListCommand(env *environment) *cobra.Command {
+	var state string
+	cmd := &cobra.Command{Use: "list", Short: "all mailboxes in order of their ids, without addresses", Args: wants(0, 0, "")}
+	cmd.Flags().StringVar(&state, "state", "", "only those in this `STATE`: active, backing_off, unauthorized, suspended, paused, removed")
+	return withDaemon(env, cmd, func(ctx context.Context, c *admin.Client, _ []string) (answer, error) {
+		all := admin.MailboxList{Items: []admin.Mailbox{}}
+		for q := (admin.MailboxQuery{State: state, Limit: 1000}); ; {
+			list, err := c.Mailboxes(ctx, q)
+			if err != nil {
+				return answer{}, err
+			}
+			all.Items = append(all.Items, list.Items...)
+			if q.After = list.Next; q.After == "" {
+				break
+			}
+		}
+		return answer{value: all, text: func(p *page) { p.mailboxList(all.Items) }}, nil
+	})
+}
+
+func (p *page) mailboxList(all []admin.Mailbox) {
+	rows := make([][]string, 0, len(all))
+	for _, m := range all {
+		rows = append(rows, []string{m.ID, m.State, m.Class, p.when(m.LastSuccess), p.when(m.NextPoll)})
+	}
+	p.table([]string{"MAILBOX", "STATE", "TROUBLE", "LAST SUCCESS", "NEXT POLL"}, rows)
 }
 
 func newMailboxStateCommand(env *environment, use, short string,

@@ -16,6 +16,8 @@ const (
 	// removedKeep is how long the cursor of a mailbox stays that left the
 	// configuration.
 	removedKeep = 7 * 24 * time.Hour
+	// endedTaskKeep is how long an ended task is still listed.
+	endedTaskKeep = 7 * 24 * time.Hour
 	// expirePause lets other writers in between two pieces of a long expiry.
 	expirePause = 50 * time.Millisecond
 )
@@ -46,7 +48,9 @@ func (d *daemon) maintain(ctx context.Context) error {
 func (d *daemon) expire(ctx context.Context) error {
 	for {
 		keep, now := d.cfg.Load().Retention, time.Now()
-		more, err := d.store.Expire(ctx, now.Add(-keep.DeliveredPayload), now.Add(-keep.DeadLetter))
+		more, err := d.store.Expire(ctx, store.Expiry{
+			Delivered: now.Add(-keep.DeliveredPayload), Dead: now.Add(-keep.DeadLetter), Tasks: now.Add(-endedTaskKeep),
+		})
 		if err != nil {
 			return fmt.Errorf("erasing what retention lets go: %w", err)
 		}

@@ -104,3 +104,41 @@ func TestManualListsEveryAlert(t *testing.T) {
 		}
 	}
 }
+
+// docs/PRIVACY.md names tests for its claims; each must be there, in its room.
+func TestPrivacyNamesRealTests(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(repository, "docs", "PRIVACY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("((?:`Test\\w+`(?:, )?)+) \\(([a-z0-9/]+)").FindAllStringSubmatch(string(page), -1)
+	if len(named) < 20 {
+		t.Fatalf("found only %d names of tests; the search is broken", len(named))
+	}
+	for _, m := range named {
+		tests := testsIn(t, m[2])
+		for name := range strings.SplitSeq(m[1], ", ") {
+			if !strings.Contains(tests, "\nfunc "+strings.Trim(name, "`")+"(") {
+				t.Errorf("there is no test %s in %s", name, m[2])
+			}
+		}
+	}
+}
+
+// testsIn is the text of all test files of a room.
+func testsIn(t *testing.T, room string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(repository, filepath.FromSlash(room), "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}

@@ -19,8 +19,8 @@ import (
 	"mailsyncd/webhook"
 )
 
-// What the admin socket asks, answered from the parts. The outbox and the
-// directory are in operate_outbox.go and operate_directory.go.
+// What the admin socket asks, answered from the parts. The outbox, the directory,
+// tasks and the answers to "why" and "is it all there" are in files of their own.
 
 const (
 	// staleAfter is how many intervals without a success make a mailbox stale.
@@ -32,7 +32,8 @@ const (
 func (d *daemon) adminHandler() http.Handler {
 	return admin.New(admin.Config{
 		Daemon: d, Mailboxes: mailboxDesk{d}, Syncer: mailboxDesk{d},
-		Deliveries: outboxDesk{d}, Directory: directoryDesk{d}, Webhook: webhookDesk{d}, Log: d.log,
+		Deliveries: outboxDesk{d}, Directory: directoryDesk{d}, Tasks: taskDesk{d}, Inquiry: inquiryDesk{d},
+		Webhook: webhookDesk{d}, Log: d.log,
 	})
 }
 
@@ -49,6 +50,10 @@ func (d *daemon) Status(ctx context.Context) (admin.Status, error) {
 	if err != nil {
 		return admin.Status{}, err
 	}
+	erasure, err := d.store.Erasure(ctx)
+	if err != nil {
+		return admin.Status{}, err
+	}
 	cfg := d.cfg.Load()
 	st := admin.Status{
 		Version: d.Version().Version, Started: d.started, UptimeSeconds: int64(time.Since(d.started).Seconds()),
@@ -60,7 +65,9 @@ func (d *daemon) Status(ctx context.Context) (admin.Status, error) {
 		},
 		Webhook:   d.webhookStatus(),
 		Directory: d.directoryStatus(),
-		Erasure:   admin.ErasureStatus{Done: stats.Purges},
+		Erasure: admin.ErasureStatus{
+			Pending: erasure.Pending, Oldest: erasure.Oldest, Done: stats.Purges, Rewritten: erasure.LastRewrite,
+		},
 		Store: admin.StoreStatus{
 			Bytes: stats.Bytes, Epoch: stats.Epoch, Messages: stats.Messages, Threads: stats.Threads,
 			RotationDue: stats.RotationDue,
@@ -100,11 +107,12 @@ func (d *daemon) RotateKey(ctx context.Context) (admin.RotateResult, error) {
 	if err != nil {
 		return admin.RotateResult{}, admin.Invalid("secrets.key_file: %v", err)
 	}
-	if err := d.store.Rotate(ctx, keys); err != nil {
+	resealed, err := d.store.Rotate(ctx, keys)
+	if err != nil {
 		return admin.RotateResult{}, fmt.Errorf("sealing the store again: %w; run `mailsyncd key rotate` again", err)
 	}
 	stats, err := d.store.Stats(ctx)
-	return admin.RotateResult{Complete: err == nil && !stats.RotationDue}, err
+	return admin.RotateResult{Resealed: resealed, Complete: err == nil && !stats.RotationDue}, err
 }
 
 // ---- webhook -----------------------------------------------------------
@@ -139,19 +147,20 @@ func (d *daemon) webhookStatus() admin.WebhookStatus {
 // mailboxDesk answers for the fleet.
 type mailboxDesk struct{ *daemon }
 
-// survey counts the mailboxes and names the ones in trouble.
+// survey counts the configured mailboxes and names the ones in trouble.
 func (d *daemon) survey(ctx context.Context) (admin.MailboxSummary, error) {
 	all, err := mailboxDesk{d}.all(ctx)
 	if err != nil {
 		return admin.MailboxSummary{}, err
 	}
 	sum := admin.MailboxSummary{States: map[string]int{}, Trouble: []admin.Mailbox{}}
-	now := time.Now()
+	now, listed := time.Now(), configured(d.cfg.Load())
 	for _, m := range all {
-		if m.State == string(store.MailboxRemoved) {
+		if !listed[m.ID] { // its row is kept for a while, in case it comes back
 			continue
 		}
 		sum.Total++
+		sum.Unaccounted += m.Unaccounted
 		sum.States[m.State]++
 		if polled(m) && stale(m, d.started, now) {
 			sum.Stale++
@@ -220,7 +229,7 @@ func (d mailboxDesk) describe(cfg config.Mailbox, row store.Mailbox) admin.Mailb
 		ID: cfg.ID, Address: cfg.Address, User: cfg.User, Host: cfg.IMAP.Host,
 		State: string(cmp.Or(row.State, store.MailboxActive)), Class: row.Class, Error: row.Err, Action: row.Action,
 		Since: row.Since, Tries: row.Tries, RetryAt: row.RetryAt, LastSuccess: row.LastSuccess,
-		Horizon: row.Horizon, IntervalSeconds: int64(cfg.Interval.Seconds()),
+		Horizon: row.Horizon, Unaccounted: row.Unaccounted, IntervalSeconds: int64(cfg.Interval.Seconds()),
 	}
 	s, known := d.fleet.schedule.Status(cfg.ID)
 	if !known {
@@ -261,13 +270,13 @@ func (d mailboxDesk) find(id string) (*member, error) {
 	if _, ok := d.cfg.Load().Mailbox(id); ok {
 		return nil, admin.Conflict("mailbox %q waits for the first complete directory; nothing is polled before", id)
 	}
-	return nil, admin.NotFound("no mailbox %q in the configuration; `mailsyncd status` lists them", id)
+	return nil, admin.NotFound("no mailbox %q in the configuration; `mailsyncd mailbox list` shows them", id)
 }
 
 func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, error) {
 	cfg, ok := d.cfg.Load().Mailbox(id)
 	if !ok {
-		return admin.Mailbox{}, admin.NotFound("no mailbox %q in the configuration; `mailsyncd status` lists them", id)
+		return admin.Mailbox{}, admin.NotFound("no mailbox %q in the configuration; `mailsyncd mailbox list` shows them", id)
 	}
 	row, err := d.store.Mailbox(ctx, id)
 	if err != nil {
@@ -284,19 +293,28 @@ func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, err
 			Task: t.Name, Started: t.State.Started, Scanned: t.State.Scanned, Matched: t.State.Matched,
 		})
 	}
+	if err != nil {
+		return out, err
+	}
+	owed, err := d.store.Owed(ctx, id)
+	for _, o := range owed {
+		out.Walks = append(out.Walks, admin.Walk{
+			Task: o.Task.ID, Started: o.State.Started, Scanned: o.State.Scanned, Matched: o.State.Matched,
+		})
+	}
 	return out, err
 }
 
 func (d mailboxDesk) SetPaused(ctx context.Context, id string, paused bool) (admin.Mailbox, error) {
-	m, err := d.find(id)
-	if err != nil {
-		return admin.Mailbox{}, err
-	}
 	do := d.fleet.resume
 	if paused {
 		do = d.fleet.pause
 	}
-	if err := do(ctx, m); err != nil {
+	err := do(ctx, id)
+	if errors.Is(err, errNoMember) {
+		_, err = d.find(id)
+	}
+	if err != nil {
 		return admin.Mailbox{}, err
 	}
 	return d.Mailbox(ctx, id)

@@ -73,7 +73,12 @@ func (d outboxDesk) Replay(ctx context.Context, r admin.Replay) (admin.ReplayRes
 	if r.Dead {
 		f.State = store.EventDead
 	}
-	replayed, erased, err := d.store.Replay(ctx, f, time.Now())
+	done, err := d.store.Replay(ctx, f, time.Now())
 	d.courier.Notify()
-	return admin.ReplayResult{Replayed: replayed, Erased: erased}, err
+	if len(done.Tasks) > 0 {
+		d.fleet.nudge("") // they read the headers again
+	}
+	return admin.ReplayResult{
+		Replayed: done.Replayed, Rereading: done.Rereading, Tasks: done.Tasks, Erased: done.Erased,
+	}, err
 }

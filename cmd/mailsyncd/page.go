@@ -97,16 +97,20 @@ func about(d time.Duration) string {
 	return config.FormatDuration(d.Round(unit))
 }
 
-// clean makes foreign text safe to show: no control characters, valid UTF-8,
-// at most 200 bytes.
-func clean(s string) string {
+// clean makes foreign text safe to show in a cell: no control characters, valid
+// UTF-8, at most 200 bytes.
+func clean(s string) string { return cleaned(s, 200) }
+
+// cleanLine is clean for a whole line, whose end says what to do.
+func cleanLine(s string) string { return cleaned(s, 2000) }
+
+func cleaned(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, s)
-	const most = 200
 	if len(s) <= most {
 		return s
 	}

@@ -50,7 +50,7 @@ func (d *daemon) reconfigure(ctx context.Context) (admin.ReloadResult, error) {
 	if err != nil {
 		return admin.ReloadResult{}, err
 	}
-	poster, err := newPoster(cfg)
+	poster, err := d.poster(cfg)
 	if err != nil {
 		return admin.ReloadResult{}, err
 	}
@@ -62,15 +62,31 @@ func (d *daemon) reconfigure(ctx context.Context) (admin.ReloadResult, error) {
 	if err := d.keeper.Configure(ctx, directorySettings(cfg)); err != nil {
 		return admin.ReloadResult{}, err
 	}
+	d.walkAgain = d.walkAgain || loosened(before, cfg)
 	d.cfg.Store(cfg)
 	d.watcher.Watch(cfg.WatchedFiles())
 	if d.snapshot() != nil { // else poll applies it when the directory is there
-		err = d.fleet.apply(ctx, cfg)
+		err = errors.Join(d.fleet.apply(ctx, cfg), d.walkWindows(ctx))
 	}
 	return admin.ReloadResult{
 		Added: list(changes.Added), Removed: list(changes.Removed), Changed: list(changes.Changed),
 		Settings: list(changes.Settings), Restart: list(changes.Restart),
 	}, err
+}
+
+// walkWindows has every mailbox walk its window again if guards were loosened. It
+// comes after the mailboxes took the configuration up: a walk under the old one
+// would count. If it fails, the next reload tries it again.
+func (d *daemon) walkWindows(ctx context.Context) error {
+	if !d.walkAgain {
+		return nil
+	}
+	if err := d.keeper.ActivateAll(ctx); err != nil {
+		return fmt.Errorf("having old mail walked again for the loosened guards: %w; reload once more", err)
+	}
+	d.walkAgain = false
+	d.log.Info("guards were loosened: every mailbox walks its window again", "event", "guards_loosened")
+	return nil
 }
 
 // list is never nil: it travels as [].

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailsyncd/admin"
 	"mailsyncd/config"
 )
 
@@ -21,11 +22,15 @@ type environment struct {
 	stdin          io.Reader
 	getenv         func(string) string
 	now            func() time.Time
+	every          time.Duration // how often a command that waits looks
 }
+
+// lookEvery is how often a command looks how far its task is.
+const lookEvery = 500 * time.Millisecond
 
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now}
+	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now, lookEvery}
 	return env.run(ctx, args)
 }
 
@@ -52,9 +57,12 @@ func (env *environment) run(ctx context.Context, args []string) int {
 func (env *environment) report(cmd *cobra.Command, err error) {
 	var invalid *config.Error
 	var usage *usageError
+	var refused *admin.Problem
 	switch {
 	case errors.As(err, &invalid):
 		fmt.Fprintln(env.stderr, err) // begins with file and line
+	case errors.As(err, &refused):
+		fmt.Fprintln(env.stderr, "mailsyncd: "+strings.Join(append([]string{refused.Detail}, refused.Errors...), "\n"))
 	case errors.As(err, &usage):
 		fmt.Fprintf(env.stderr, "mailsyncd: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
 	default:
@@ -70,6 +78,10 @@ func commands(env *environment) []*cobra.Command {
 		newDemoCommand(env),
 		newStatusCommand(env),
 		newSyncCommand(env),
+		newResyncCommand(env),
+		newTasksCommand(env),
+		newExplainCommand(env),
+		newReconcileCommand(env),
 		newDeliveriesCommand(env),
 		newDirectoryCommand(env),
 		newMailboxCommand(env),

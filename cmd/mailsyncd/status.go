@@ -153,6 +153,9 @@ func (p *page) advice(s admin.Status) {
 	for _, h := range s.Directory.Held {
 		lines = append(lines, fmt.Sprintf("the directory would lose %d of %d %s records and is held; check the source, then `mailsyncd directory approve`", h.Missing, h.Total, h.Kind))
 	}
+	if n := s.Mailboxes.Unaccounted; n > 0 {
+		lines = append(lines, fmt.Sprintf("%s neither delivered nor refused, though they match: `mailsyncd reconcile` names the mailboxes, `--repair` queues what is missing", count(n, "message is", "messages are")))
+	}
 	if s.Directory.LastError != "" {
 		lines = append(lines, "directory: "+s.Directory.LastError)
 	}
@@ -192,12 +195,16 @@ func (p *page) mailbox(m admin.Mailbox) {
 	if m.Tries > 0 {
 		tries = count(m.Tries, "failure in a row", "failures in a row")
 	}
+	missing := ""
+	if m.Unaccounted > 0 {
+		missing = count(m.Unaccounted, "message", "messages")
+	}
 	p.facts(
 		"mailbox", m.ID, "address", m.Address, "user", m.User, "host", m.Host,
 		"state", m.State, "since", p.exactly(m.Since), "now", running,
 		"class", m.Class, "error", m.Error, "tries", tries, "retry", p.exactly(m.RetryAt), "what to do", m.Action,
 		"last success", p.exactly(m.LastSuccess), "next poll", p.exactly(m.NextPoll),
-		"interval", config.FormatDuration(time.Duration(m.IntervalSeconds)*time.Second), "horizon", p.exactly(m.Horizon),
+		"interval", config.FormatDuration(time.Duration(m.IntervalSeconds)*time.Second), "horizon", p.exactly(m.Horizon), "unaccounted", missing,
 	)
 	if len(m.Walks) == 0 {
 		return

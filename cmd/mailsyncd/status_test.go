@@ -26,7 +26,7 @@ func stormy() admin.Status {
 	s.ReloadError = "config.yaml:3: log.level: \"loud\" is not one of them"
 	s.PollingStopped = "outbox_full"
 	s.Mailboxes.States = map[string]int{"active": 197, "backing_off": 2, "unauthorized": 1}
-	s.Mailboxes.Stale = 3
+	s.Mailboxes.Stale, s.Mailboxes.Unaccounted = 3, 4
 	s.Mailboxes.Trouble = []admin.Mailbox{
 		{ID: "rita", State: "unauthorized", Since: noon.Add(-50 * time.Hour), Class: "unauthorized", RetryAt: noon.Add(40 * time.Minute), Action: "write the new password to its password_file"},
 		{ID: "timo", State: "backing_off", Since: noon.Add(-90 * time.Second), Class: "network", RetryAt: noon.Add(30 * time.Second), Action: "check\x1b[31m the \u202enetwork"},
@@ -78,6 +78,7 @@ ERASURE    2 pending, the oldest from 3h ago; 9 done
 STORE      12.3 MiB, 10234 messages in 3456 threads; a key rotation is not finished
 
 ! the directory would lose 600 of 1000 candidate records and is held; check the source, then `+"`mailsyncd directory approve`"+`
+! 4 messages are neither delivered nor refused, though they match: `+"`mailsyncd reconcile` names the mailboxes, `--repair`"+` queues what is missing
 ! directory: directory.jsonl:7: not JSON
 ! webhook: the receiver said that it is gone; mend webhook.url, then `+"`mailsyncd webhook resume`"+`
 ! 2 dead letters: `+"`mailsyncd deliveries list --state dead`"+`, mend the receiver, then `+"`mailsyncd deliveries replay --dead`"+`
@@ -96,7 +97,7 @@ STORE      12.3 MiB, 10234 messages in 3456 threads; a key rotation is not finis
 func TestStatusAsJSON(t *testing.T) {
 	c := startDaemon(t, &oddDaemon{status: admin.Status{Version: "v1", Started: noon, Webhook: admin.WebhookStatus{State: "ok"}}})
 	c.run(t, "status", "--output", "json").wantJSON(t, "status", `{"version":"v1","started":"2026-11-21T12:00:00Z","uptime_seconds":0,"config_file":"",`+
-		`"mailboxes":{"total":0,"states":{},"stale":0,"trouble":[]},`+
+		`"mailboxes":{"total":0,"states":{},"stale":0,"unaccounted":0,"trouble":[]},`+
 		`"outbox":{"pending":0,"held":0,"dead":0,"delivered":0,"max_events":0},"webhook":{"state":"ok"},`+
 		`"directory":{"ready":false,"candidates":0,"jobs":0,"users":0,"revision":0,"held":[]},`+
 		`"erasure":{"pending":0,"done":0},"store":{"bytes":0,"epoch":0,"messages":0,"threads":0,"rotation_due":false}}`)

@@ -63,6 +63,14 @@ func imapConfig(m config.Mailbox) imap.Config {
 	}
 }
 
+// poster makes what events are posted with; a dry run prints them instead.
+func (d *daemon) poster(cfg *config.Config) (webhook.Poster, error) {
+	if d.dry != nil {
+		return d.dry, nil
+	}
+	return newPoster(cfg)
+}
+
 // newPoster makes the poster of a configuration. Files it cannot read yet are
 // an error: a webhook that cannot be signed or verified is never posted to.
 func newPoster(cfg *config.Config) (*webhook.HTTPPoster, error) {
@@ -130,7 +138,7 @@ func usesWebhookFile(cfg *config.Config, files []string) bool {
 // renewPoster posts with the files as they are now. While they cannot be used,
 // the poster of before stays.
 func (d *daemon) renewPoster(cfg *config.Config) {
-	poster, err := newPoster(cfg)
+	poster, err := d.poster(cfg)
 	if err != nil {
 		d.log.Error("the webhook's files cannot be used, the ones before stay",
 			"event", "webhook_files_refused", "err", err)

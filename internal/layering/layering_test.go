@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"internal/testutil":         {},
 	"internal/layering":         {},
 	"internal/e2e":              {},
+	"internal/proptest":         {},
 	"docs/receiver":             {},
 }
 

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"slices"
+	"time"
 
 	"mailsyncd/message"
 	"mailsyncd/store"
@@ -17,6 +18,10 @@ type page struct {
 	done store.Advanced
 	born map[uint64]bool // threads nobody outside has heard of
 	out  []outgoing
+	// gained are the messages with a new pair.
+	gained map[hkey]bool
+	// task is the task the walk belongs to; nil for a mailbox's own walks.
+	task *openTask
 }
 
 // outgoing is one message that the page announces.
@@ -39,9 +44,9 @@ func (p *page) take(m store.Matched) {
 		row.ID = m.ID
 		p.t.counters().Messages++
 	}
-	fresh := p.t.addPairs(key, &row, pairs)
-	p.done.New += fresh
-	p.done.Repeated += len(pairs) - fresh
+	fresh := p.t.addPairs(key, &row, pairs, p.b.Now)
+	again := p.again(key, &row)
+	p.count(key, fresh, len(pairs)-fresh, again)
 	held := row.hold(m.Mailbox)
 	if held {
 		box := p.t.s.ring.index.key(tMailbox, m.Mailbox.ID)
@@ -51,6 +56,8 @@ func (p *page) take(m store.Matched) {
 	case fresh > 0:
 		p.t.putMessage(key, row) // a merge reads it
 		p.link(m, key, &row)
+		p.announce(m, key)
+	case again:
 		p.announce(m, key)
 	case held:
 		p.observe(m, key, &row)
@@ -64,31 +71,54 @@ func (p *page) take(m store.Matched) {
 // The snapshot a page was decided with may be minutes old.
 func (t *tx) activePairs(pairs []store.Pair) (active []store.Pair) {
 	for _, pair := range pairs {
-		if row, ok := t.row("candidate", pair.Candidate); ok && slices.Contains(row.Active, pair.Key) {
+		if row, ok := t.row("candidate", pair.Candidate); ok && pair.HeldBy(row.Active) {
 			active = append(active, pair)
 		}
 	}
 	return active
 }
 
-// addPairs enters the pairs that the ledger does not have; the event that
-// delivers them is filled in by emit.
-func (t *tx) addPairs(msg hkey, row *messageRow, pairs []store.Pair) (fresh int) {
+// again tells whether a known message is to be delivered again: asked for, and
+// done neither by this page nor by this task before, in another folder or
+// mailbox. What a later task delivered again is done for an earlier one too: two
+// tasks that take turns over the mailboxes must not ask each other for more.
+func (p *page) again(key hkey, row *messageRow) bool {
+	if !p.b.Again || p.announces(key) || (p.task != nil && row.Again >= p.task.no) {
+		return false
+	}
+	if p.task != nil {
+		row.Again = p.task.no
+	}
+	return true
+}
+
+// count adds one message's pairs to what the page did.
+func (p *page) count(key hkey, fresh, known int, again bool) {
+	p.done.New += fresh
+	if again {
+		p.done.Again += known
+	} else {
+		p.done.Repeated += known
+	}
+	if fresh > 0 && !p.gained[key] {
+		p.gained[key] = true
+		p.done.Messages++
+	}
+}
+
+// addPairs enters the pairs that the ledger does not have.
+func (t *tx) addPairs(msg hkey, row *messageRow, pairs []store.Pair, now time.Time) (fresh int) {
 	for _, pair := range pairs {
 		if row.has(pair.Candidate) {
 			continue
 		}
 		row.Pairs = append(row.Pairs, pair)
-		t.putLedger(pair.Candidate, msg, 0)
+		cand := t.candidate(pair.Candidate)
+		t.putNo(bLedger, join(cand[:], msg[:]), uint64(stampOf(now)))
 		t.counters().Pairs++
 		fresh++
 	}
 	return fresh
-}
-
-func (t *tx) putLedger(ref string, msg hkey, event uint64) {
-	cand := t.candidate(ref)
-	t.putNo(bLedger, join(cand[:], msg[:]), event)
 }
 
 // announce puts the message among those the page delivers, once.
@@ -175,17 +205,6 @@ func (p *page) emitPart(no uint64, part []outgoing) {
 	for i, o := range part {
 		rows[i].Last = event
 		p.t.putMessage(o.key, rows[i])
-		p.t.delivers(event, o.key, rows[i].Pairs)
-	}
-}
-
-// delivers notes the event in the ledger rows it is the first to deliver.
-func (t *tx) delivers(event uint64, msg hkey, pairs []store.Pair) {
-	for _, pair := range pairs {
-		cand := t.candidate(pair.Candidate)
-		if t.getNo(bLedger, join(cand[:], msg[:])) == 0 {
-			t.putLedger(pair.Candidate, msg, event)
-		}
 	}
 }
 

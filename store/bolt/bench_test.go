@@ -87,7 +87,7 @@ func BenchmarkCourier(b *testing.B) {
 		mustNot(b, err)
 		if len(due) == 0 {
 			b.StopTimer()
-			_, _, err := s.Replay(b.Context(), store.EventFilter{}, benchNow())
+			_, err := s.Replay(b.Context(), store.EventFilter{}, benchNow())
 			mustNot(b, err)
 			b.StartTimer()
 			continue

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
 	"mailsyncd/store"
@@ -95,16 +96,32 @@ func freeBytes(dir string) (uint64, error) {
 
 // Store is an open file. Its methods may be called from any goroutine.
 type Store struct {
-	opts  Options
-	db    *bolt.DB
-	ring  *ring
-	epoch uint64
+	opts Options
+	ring *ring
+	// base is the epoch the store was made in, epochs all there were. began tells
+	// that this process's own has begun; writing guards it.
+	base   uint64
+	epochs atomic.Pointer[epochs]
+	began  bool
+	// file is the open file. A rewrite puts another one in its place; readers
+	// that have the old one finish there.
+	file atomic.Pointer[bolt.DB]
 
 	// writing is held over a whole write transaction and what memory must
-	// change together with it (the ring during a rotation).
+	// change together with it (the ring during a rotation, the file at the end
+	// of a rewrite).
 	writing sync.Mutex
-	// rotating lets one rotation run at a time.
-	rotating sync.Mutex
+	// rebuilding lets one rotation or one rewrite run at a time: a rotation
+	// changes every row, so a rewrite beside it would copy them all twice.
+	rebuilding sync.Mutex
+	// touched are the rows written since a rewrite last caught up; nil while
+	// none runs. Guarded by writing.
+	touched map[rowID]struct{}
+	// closing tells long work to stop at its next piece.
+	closing atomic.Bool
+	// step is called at the named steps of a rewrite; tests kill, fail and
+	// write there.
+	step func(name string) error
 	// broken is set once a commit failed in a way that leaves the file's state
 	// unknown, or damage was hit: every later call returns it.
 	broken atomic.Pointer[UnusableError]
@@ -114,16 +131,23 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Close waits for running transactions and closes the file. After damage was
-// hit it does nothing but say so: bbolt may hold its locks for ever then, and
-// the end of the process closes the file.
+// Close waits for running transactions and closes the file; a rewrite or a
+// rotation stops at its next piece. After damage was hit it does nothing but say
+// so: bbolt may hold its locks for ever then, and the end of the process closes
+// the file.
 func (s *Store) Close() error {
+	s.closing.Store(true)
+	if e := s.broken.Load(); e != nil && e.Reason == Corrupt {
+		return e
+	}
+	s.rebuilding.Lock()
+	defer s.rebuilding.Unlock()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if e := s.broken.Load(); e != nil && e.Reason == Corrupt {
 		return e
 	}
-	return s.db.Close()
+	return s.file.Load().Close()
 }
 
 // Path returns the file's path.
@@ -135,10 +159,17 @@ func (s *Store) view(ctx context.Context, f func(t *tx) error) (err error) {
 		return err
 	}
 	defer s.rescue(&err)()
-	return s.db.View(func(btx *bolt.Tx) error {
-		t := newTx(s, btx)
-		return t.result(f(t))
-	})
+	for {
+		db := s.file.Load()
+		err := db.View(func(btx *bolt.Tx) error {
+			t := newTx(s, btx)
+			return t.result(f(t))
+		})
+		if !errors.Is(err, berrors.ErrDatabaseNotOpen) || db == s.file.Load() {
+			return err
+		}
+		// A rewrite closed the file between the two lines: read the new one.
+	}
 }
 
 // update runs f in a write transaction and commits it if f wrote anything.
@@ -158,7 +189,7 @@ func (s *Store) write(ctx context.Context, f func(t *tx) error) (t *tx, err erro
 		return nil, err
 	}
 	defer s.rescue(&err)()
-	btx, err := s.db.Begin(true)
+	btx, err := s.file.Load().Begin(true)
 	if err != nil {
 		return nil, fmt.Errorf("store: beginning a transaction: %w", err)
 	}
@@ -171,7 +202,14 @@ func (s *Store) write(ctx context.Context, f func(t *tx) error) (t *tx, err erro
 	if err := t.result(nil); err != nil || !t.dirty {
 		return t, err
 	}
-	return t, s.committed(btx.Commit())
+	if err := s.committed(btx.Commit()); err != nil {
+		return t, err
+	}
+	if t.epochs != nil {
+		s.epochs.Store(t.epochs)
+		s.began = true
+	}
+	return t, nil
 }
 
 // committed judges a commit. Only lack of space leaves the file as it was for
@@ -195,9 +233,14 @@ func (s *Store) breakOff(e *UnusableError) error {
 	return s.broken.Load()
 }
 
+var errClosed = errors.New("the store is closed")
+
 func (s *Store) usable(ctx context.Context) error {
 	if e := s.broken.Load(); e != nil {
 		return e
+	}
+	if s.closing.Load() {
+		return errClosed
 	}
 	return ctx.Err()
 }
@@ -258,7 +301,7 @@ func (s *Store) Stats(ctx context.Context) (st store.Stats, err error) {
 	err = s.view(ctx, func(t *tx) error {
 		c := t.counters()
 		st = store.Stats{
-			Epoch: s.epoch, Pending: c.Pending, Held: c.Held, Dead: c.Dead, Delivered: c.Delivered,
+			Epoch: s.epochs.Load().newest(), Pending: c.Pending, Held: c.Held, Dead: c.Dead, Delivered: c.Delivered,
 			Candidates: c.Candidates, Jobs: c.Jobs, Users: c.Users,
 			Messages: c.Messages, Pairs: c.Pairs, Threads: c.Threads, Purges: c.Purges,
 			Bytes: t.Size(), RotationDue: t.has(bMeta, []byte(kRotation)) || s.ring.rotationDue(),

@@ -36,7 +36,7 @@ func TestBoltKeepsTheContract(t *testing.T) {
 			if want.DiskLow != nil && want.DiskLow() {
 				return 999, nil
 			}
-			return 1000, nil
+			return 1 << 40, nil
 		}
 		s := open(t, o)
 		opts[s] = o

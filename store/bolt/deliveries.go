@@ -54,7 +54,7 @@ func (sel *selection) matches(e *eventRow) bool {
 // numbersOf translates webhook ids; those this store never gave are left out.
 func (t *tx) numbersOf(ids []string, after uint64) (nos []uint64) {
 	for _, id := range ids {
-		if no, ok := t.s.ring.index.eventNo(t.s.epoch, id); ok && no > after {
+		if no, ok := t.eventNo(id); ok && no > after {
 			nos = append(nos, no)
 		}
 	}
@@ -87,7 +87,7 @@ func (s *Store) Events(ctx context.Context, f store.EventFilter) (out []store.Ev
 			for _, no := range sel.next(t) {
 				e, ok := t.event(no)
 				if ok && sel.matches(&e) && len(out) < limit {
-					out = append(out, e.public(no, s))
+					out = append(out, e.public(no, t))
 				}
 			}
 			return nil
@@ -102,7 +102,7 @@ func (s *Store) Events(ctx context.Context, f store.EventFilter) (out []store.Ev
 // Event implements store.Deliveries.
 func (s *Store) Event(ctx context.Context, id string) (out store.Event, err error) {
 	err = s.view(ctx, func(t *tx) error {
-		no, ok := s.ring.index.eventNo(s.epoch, id)
+		no, ok := t.eventNo(id)
 		if e, found := t.event(no); ok && found {
 			out = t.whole(no, &e)
 			return nil
@@ -112,62 +112,12 @@ func (s *Store) Event(ctx context.Context, id string) (out store.Event, err erro
 	return out, err
 }
 
-// Replay implements store.Deliveries.
-func (s *Store) Replay(ctx context.Context, f store.EventFilter, now time.Time) (replayed, erased int, err error) {
-	sel := selection{f: f, after: f.After}
-	for !sel.done {
-		again, gone := 0, 0
-		err := s.update(ctx, func(t *tx) error {
-			for _, no := range sel.next(t) {
-				if f.Limit > 0 && replayed+erased+again+gone == f.Limit {
-					sel.done = true
-					break
-				}
-				e, ok := t.event(no)
-				switch {
-				case !ok || !sel.matches(&e) || (e.State != store.EventDead && e.State != store.EventDelivered):
-				case t.replay(no, &e, now):
-					again++
-				default:
-					gone++
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return replayed, erased, err
-		}
-		replayed, erased = replayed+again, erased+gone
-	}
-	return replayed, erased, nil
-}
-
-// replay makes a dead or delivered event pending again and tells whether its
-// payload is still there.
-func (t *tx) replay(no uint64, e *eventRow, now time.Time) bool {
-	if !t.has(bData, be8(no)) && !t.has(bBodies, be8(no)) {
-		return false
-	}
-	t.del(bExpiry, expiryKey(no, e))
-	t.countState(e.State, -1)
-	e.State, e.Due = store.EventPending, stampOf(now)
-	e.Tries, e.FirstFailure, e.Delivered = 0, 0, 0
-	t.countState(e.State, 1)
-	t.put(bPending, be8(no), nil)
-	if e.Type == store.CandidatePurged {
-		t.put(bPurging, be8(no), []byte(e.Candidates[0]))
-	}
-	t.putEvent(no, e)
-	t.enqueue(no, e)
-	t.appended++
-	return true
-}
-
 // ---- retention ---------------------------------------------------------
 
 const (
 	expiryDelivered = 'd'
 	expiryDead      = 'x'
+	expiryTask      = 't'
 )
 
 // expiryKey is where a delivered or dead event stands in bExpiry.
@@ -180,10 +130,11 @@ func expiryKey(no uint64, e *eventRow) []byte {
 
 // Expire implements store.Deliveries. It writes only when something is due to
 // go.
-func (s *Store) Expire(ctx context.Context, delivered, dead time.Time) (more bool, err error) {
+func (s *Store) Expire(ctx context.Context, before store.Expiry) (more bool, err error) {
 	err = s.update(ctx, func(t *tx) error {
-		keys := t.expired(expiryDelivered, delivered)
-		keys = append(keys, t.expired(expiryDead, dead)...)
+		keys := t.expired(expiryDelivered, before.Delivered)
+		keys = append(keys, t.expired(expiryDead, before.Dead)...)
+		keys = append(keys, t.expired(expiryTask, before.Tasks)...)
 		for _, key := range keys {
 			t.expire(key)
 		}
@@ -208,12 +159,15 @@ func (t *tx) expired(kind byte, before time.Time) [][]byte {
 func (t *tx) expire(key []byte) {
 	no := number(key[9:])
 	t.del(bExpiry, key)
+	if key[0] == expiryTask {
+		t.removeTask(no)
+		return
+	}
 	e, ok := t.event(no)
 	switch {
 	case !ok:
-	case e.State == store.EventDelivered && e.Type == store.ThreadMatched:
-		t.erasePayload(no)
-		t.putEvent(no, &e)
+	case e.Type == store.ThreadMatched:
+		t.eraseToSkeleton(no, &e)
 	default:
 		t.removeEvent(no, &e)
 	}

@@ -172,9 +172,7 @@ func (s *Store) Change(ctx context.Context, c store.Change) error {
 			return fmt.Errorf("directory change from revision %d at %d: %w", c.From, d.Revision, store.ErrConflict)
 		}
 		d.Revision++
-		for _, p := range c.Purges {
-			t.purge(p, &d, c.Now)
-		}
+		t.purgeAll(c.Purges, &d, c.Now)
 		t.deleteRows(c.Delete)
 		for _, ref := range c.Clear {
 			cand := t.candidate(ref)

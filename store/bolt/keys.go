@@ -112,7 +112,7 @@ func LoadKeys(path string) (Keys, error) {
 	}
 	switch len(found) {
 	case 0:
-		return Keys{}, fmt.Errorf("key file %q holds no key: make one with `mailsyncd key new FILE`", path)
+		return Keys{}, fmt.Errorf("key file %q holds no key: restore it from your copy; only a new installation makes one with `mailsyncd key new FILE`", path)
 	case 1:
 		return Keys{Current: found[0]}, nil
 	case 2:
@@ -127,7 +127,7 @@ func LoadKeys(path string) (Keys, error) {
 func checkPrivate(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("key file: %w; make one with `mailsyncd key new FILE`", err)
+		return fmt.Errorf("key file: %w; restore it from your copy, without it an existing store cannot be read; only a new installation makes one with `mailsyncd key new FILE`", err)
 	}
 	perm := info.Mode().Perm()
 	st, _ := info.Sys().(*syscall.Stat_t)

@@ -31,12 +31,15 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	if !made {
-		if s.db, err = openFile(o.Path, o.LockTimeout, examine); err != nil {
+		db, err := openFile(o.Path, o.LockTimeout, examine)
+		if err != nil {
 			return nil, err
 		}
+		s.file.Store(db)
 	}
-	if err := s.load(); err != nil {
-		_ = s.db.Close()
+	s.began = made // a file that is new has an epoch of its own already
+	if err := errors.Join(s.load(), s.clearAway()); err != nil {
+		_ = s.file.Load().Close()
 		return nil, err
 	}
 	return s, nil
@@ -86,23 +89,48 @@ func openError(path string, err error) error {
 }
 
 // lockedFile opens a file and takes bbolt's lock on it, so that what is read
-// before bbolt opens it cannot change.
+// before bbolt opens it cannot change. While it waited, a rewrite may have put
+// another file under the name: the lock on the old one is worth nothing.
 func lockedFile(name string, flag int, mode os.FileMode, wait time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(name, flag, mode)
-	if err != nil {
-		return nil, err
+	end := time.Now().Add(wait)
+	for {
+		f, err := os.OpenFile(name, flag, mode)
+		if err != nil {
+			return nil, err
+		}
+		if err := lock(f, name, end); err != nil {
+			return nil, err
+		}
+		if same, err := isNamed(f, name); same || err != nil {
+			return f, err
+		}
+		_ = f.Close()
 	}
-	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+}
+
+// lock takes the lock on an open file, or closes it.
+func lock(f *os.File, name string, end time.Time) error {
+	for ; ; time.Sleep(20 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
-			return f, nil
+			return nil
 		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			return nil, errors.Join(fmt.Errorf("locking: %w", err), f.Close())
+			return errors.Join(fmt.Errorf("locking: %w", err), f.Close())
 		case time.Now().After(end):
-			return nil, errors.Join(locked(name, f), f.Close())
+			return errors.Join(locked(name, f), f.Close())
 		}
 	}
+}
+
+// isNamed tells whether a name still leads to the open file.
+func isNamed(f *os.File, name string) (bool, error) {
+	named, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	open, err2 := f.Stat()
+	return err == nil && err2 == nil && os.SameFile(named, open), errors.Join(err, err2)
 }
 
 // create makes the file when there is none, and reports whether it did. bbolt
@@ -121,7 +149,7 @@ func (s *Store) create() (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.db = db
+	s.file.Store(db)
 	if err := s.publish(draft); err != nil {
 		return false, errors.Join(fmt.Errorf("making the store: %w", err), db.Close())
 	}
@@ -146,22 +174,14 @@ func (s *Store) prepareDraft(f *os.File) error {
 
 // removeSame removes a name if it still is the open file.
 func removeSame(name string, f *os.File) error {
-	named, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	open, err2 := f.Stat()
-	if err := errors.Join(err, err2); err != nil {
+	if same, err := isNamed(f, name); !same {
 		return err
-	}
-	if !os.SameFile(named, open) {
-		return nil
 	}
 	return os.Remove(name)
 }
 
 func (s *Store) publish(draft string) error {
-	if err := s.db.Update(s.fill); err != nil {
+	if err := s.file.Load().Update(s.fill); err != nil {
 		return err
 	}
 	if err := os.Rename(draft, s.opts.Path); err != nil {
@@ -207,7 +227,7 @@ func (s *Store) fill(btx *bolt.Tx) error {
 // meta, so that a wrong key or a damaged head is found now.
 func (s *Store) load() (err error) {
 	defer s.rescue(&err)()
-	return s.db.View(func(btx *bolt.Tx) error {
+	return s.file.Load().View(func(btx *bolt.Tx) error {
 		if err := s.checkSchema(btx); err != nil {
 			return err
 		}
@@ -222,7 +242,9 @@ func (s *Store) load() (err error) {
 		if !t.getJSON(bMeta, []byte(kStore), &row) {
 			t.damaged(bMeta, []byte(kStore), errMissing)
 		}
-		s.epoch = row.Epoch
+		all := append(epochs{{Epoch: row.Epoch}}, row.Later...)
+		s.base = row.Epoch
+		s.epochs.Store(&all)
 		for _, key := range t.keys(bMeta, nil, 0) {
 			if string(key) != kSchema {
 				t.get(bMeta, key)

@@ -32,7 +32,7 @@ func (t *tx) data(no uint64) *store.EventData {
 
 // whole is a row with its payload.
 func (t *tx) whole(no uint64, e *eventRow) store.Event {
-	out := e.public(no, t.s)
+	out := e.public(no, t)
 	out.Data = t.data(no)
 	out.Body, _ = t.get(bBodies, be8(no))
 	return out
@@ -44,6 +44,7 @@ func (t *tx) append(typ store.EventType, stream string, refs []string, data stor
 	c.LastEvent++
 	c.Pending++
 	no = c.LastEvent
+	t.beginEpoch(no, now)
 	e := eventRow{
 		Type: typ, Stream: stream, Seq: t.nextSeq(stream), State: store.EventPending,
 		Created: stampOf(now), Due: stampOf(now), Candidates: refs,

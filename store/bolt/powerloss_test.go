@@ -22,8 +22,8 @@ import (
 	"mailsyncd/store/bolt"
 )
 
-// TestPowerLoss records every write, truncation, sync and rename of a process
-// that makes and uses a store, and replays what a disk may hold when the power
+// TestPowerLoss records every write, truncation, sync, link and rename of a
+// process that makes, uses and rewrites a store, and replays what a disk may hold when the power
 // goes after each of them: what was synced is there; each later write is there,
 // or not, or some of its 512-byte sectors are. Every such image must open and
 // hold exactly what the store held after the last commit that returned, or
@@ -46,7 +46,7 @@ func TestPowerLoss(t *testing.T) {
 }
 
 // tracedSteps is how often tracedChild says that it came further.
-const tracedSteps = 31
+const tracedSteps = 32
 
 // tracedChild makes a store and uses it, and says on its standard output after
 // each call that returned how far it is. Each call is one commit.
@@ -91,9 +91,11 @@ func tracedChild(path, keyFile string) error {
 		did(s.Outcome(ctx, os))
 	}
 	did(s.Change(ctx, store.Change{From: 1, Purges: []store.Purge{{Ref: "cand_5", Reason: "deleted"}}, Now: benchNow()}))
-	did(s.Rotate(ctx, ks))
+	_, e := s.Rotate(ctx, ks)
+	did(e)
 	did(s.SetMailbox(ctx, store.Mailbox{ID: "rita"}, &store.MailboxEvent{Mailbox: "rita"}, benchNow()))
-	did(s.ForgetMailbox(ctx, "rita"))
+	did(s.ForgetMailbox(ctx, "rita", benchNow()))
+	did(s.Rewrite(ctx, benchNow()))
 	did(s.Writable(ctx))
 	did(s.Change(ctx, store.Change{From: 2, Put: candidates(400), Now: benchNow()})) // the file grows
 	for range 3 {
@@ -121,9 +123,9 @@ func needStrace(t *testing.T) {
 
 // op is one recorded system call, or a step the child announced.
 type op struct {
-	kind string // write, truncate, sync, rename, syncdir, step
+	kind string // write, truncate, sync, rename, link, unlink, syncdir, step
 	file string // base name
-	to   string // of a rename
+	to   string // of a rename or link
 	off  int64
 	data []byte
 	size int64 // of a truncate
@@ -175,7 +177,7 @@ func parseTrace(t *testing.T, r io.Reader, dir string) (ops []op) {
 
 var (
 	callForm = regexp.MustCompile(`^(\w+)\((.*)\)\s+= (-?\d+)`)
-	fdForm   = regexp.MustCompile(`^\d+<([^>]*)>`)
+	fdForm   = regexp.MustCompile(`^\d+<([^>]*)>(\(deleted\))?`)
 	textForm = regexp.MustCompile(`"((?:\\x[0-9a-f]{2})*)"`)
 )
 
@@ -192,6 +194,12 @@ func parseCall(t *testing.T, call, dir string) (o op, ok bool) {
 	if name == "rename" || name == "renameat" || name == "renameat2" {
 		return op{kind: "rename", file: filepath.Base(string(unhex(texts[0][1]))), to: filepath.Base(string(unhex(texts[1][1])))}, true
 	}
+	if name == "link" || name == "linkat" {
+		return op{kind: "link", file: filepath.Base(string(unhex(texts[0][1]))), to: filepath.Base(string(unhex(texts[1][1])))}, true
+	}
+	if name == "unlink" || name == "unlinkat" {
+		return op{kind: "unlink", file: filepath.Base(string(unhex(texts[0][1])))}, true
+	}
 	fd := fdForm.FindStringSubmatch(args)
 	if fd == nil {
 		return o, false
@@ -206,6 +214,9 @@ func parseCall(t *testing.T, call, dir string) (o op, ok bool) {
 		return o, false
 	}
 	file := filepath.Base(path)
+	if fd[2] != "" { // the replaced store: its second name is the one it has
+		file += ".erase"
+	}
 	switch {
 	case name == "pwrite64":
 		return op{kind: "write", file: file, off: number, data: unhex(texts[0][1])}, true
@@ -240,7 +251,7 @@ type inode struct {
 	pending []op
 }
 
-// disk is a directory: names, and the rename that is not synced yet.
+// disk is a directory.
 type disk map[string]*inode
 
 func apply(content []byte, o op) []byte {
@@ -263,7 +274,7 @@ type replay struct {
 	keys    bolt.Keys
 	name    string
 	disk    disk
-	renamed *op // done, but its directory is not synced
+	durable disk // the names that surely are on the disk
 }
 
 func (r *replay) do(o op) {
@@ -283,9 +294,12 @@ func (r *replay) do(o op) {
 	case "rename":
 		r.disk[o.to] = file
 		delete(r.disk, o.file)
-		r.renamed = &o
+	case "link":
+		r.disk[o.to] = file
+	case "unlink":
+		delete(r.disk, o.file)
 	case "syncdir":
-		r.renamed = nil
+		r.durable = maps.Clone(r.disk)
 	}
 }
 
@@ -346,19 +360,21 @@ func applyKept(content []byte, o op) []byte {
 	return content
 }
 
-// image writes what the disk may hold to a new directory.
-func (r *replay) image(k keep, renameLost bool) string {
+// image writes what the disk may hold to a new directory. With namesLost no
+// change of names since the directory was synced has reached it.
+func (r *replay) image(k keep, namesLost bool) string {
 	dir, err := os.MkdirTemp(r.t.TempDir(), "")
 	mustNot(r.t, err)
-	for name, file := range r.disk {
+	names := r.disk
+	if namesLost {
+		names = r.durable
+	}
+	for name, file := range names {
 		content := bytes.Clone(file.synced)
 		for i, o := range file.pending {
 			if kept := k(i, o); kept != nil {
 				content = applyKept(content, *kept)
 			}
-		}
-		if renameLost && r.renamed != nil && name == r.renamed.to {
-			name = r.renamed.file
 		}
 		mustNot(r.t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 	}
@@ -413,12 +429,12 @@ func (r *replay) crash(ops []op, states []string) (images int) {
 		for name, k := range maps.All(map[string]keep{
 			"nothing unsynced kept": none, "all kept": all, "the last torn": lastTorn(rng, last), "some kept": some(rng),
 		}) {
-			for _, renameLost := range []bool{false, true} {
-				if renameLost && r.renamed == nil {
+			for _, namesLost := range []bool{false, true} {
+				if namesLost && maps.Equal(r.disk, r.durable) {
 					continue
 				}
 				images++
-				r.judge(fmt.Sprintf("operation %d (%s), %s", i, o.kind, name), r.image(k, renameLost), states, done)
+				r.judge(fmt.Sprintf("operation %d (%s), %s, names lost: %v", i, o.kind, name, namesLost), r.image(k, namesLost), states, done)
 			}
 		}
 	}

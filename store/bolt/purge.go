@@ -7,26 +7,63 @@ import (
 	"mailsyncd/store"
 )
 
+// purgeAll erases candidates, and their addresses from walks under way.
+func (t *tx) purgeAll(purges []store.Purge, d *directoryRow, now time.Time) {
+	addresses := map[string]bool{}
+	for _, p := range purges {
+		for _, a := range t.purge(p, d, now) {
+			addresses[a] = true
+		}
+	}
+	if len(addresses) > 0 {
+		t.purgeWalks(addresses)
+	}
+}
+
 // purge erases a candidate: its part of the ledger, its links and activations,
-// its part of every event, its row. What is left is a tombstone under a hash
-// and the event that tells the receiver.
-func (t *tx) purge(p store.Purge, d *directoryRow, now time.Time) {
+// its part of every event, its tasks, its row. What is left is a tombstone under
+// a hash and the event that tells the receiver. It returns the addresses by
+// which the candidate was searched for.
+func (t *tx) purge(p store.Purge, d *directoryRow, now time.Time) (addresses []string) {
+	row, _ := t.row("candidate", p.Ref)
 	cand := t.candidate(p.Ref)
 	threads, messages := t.purgeLedger(cand, p.Ref)
 	for _, key := range t.keys(bLinks, cand[:], 0) {
 		t.del(bLinks, key)
 	}
 	t.purgeEvents(cand, p.Ref)
-	t.forgetActivations(cand, p.Ref, d)
+	addresses = append(row.Active, t.forgetActivations(cand, p.Ref, d)...)
+	t.purgeTasks(cand, now)
+	t.erased(now)
 	t.deleteRows([]store.RowKey{{Kind: "candidate", Ref: p.Ref}})
 	t.putJSON(bTombstones, cand[:], tombstoneRow{Rev: p.Rev, At: stampOf(now)})
 	c := t.counters()
 	c.Purges++
 	data := store.PurgedEvent{
 		Candidate: p.Ref, Reason: p.Reason, ThreadCount: threads, MessageCount: messages,
-		Receipt: t.s.ring.index.receipt(t.s.epoch, c.LastEvent+1),
+		Receipt: t.s.ring.index.receipt(t.epochOf(c.LastEvent+1), c.LastEvent+1),
 	}
 	t.append(store.CandidatePurged, "candidate:"+p.Ref, []string{p.Ref}, store.EventData{Purged: &data}, now)
+	return addresses
+}
+
+// purgeWalks lets walks that carry one of the addresses begin again for all: the
+// address goes, and another candidate who shares it loses nothing. The version
+// moves, so that a page under way does not bring the address back. The main
+// walks, most of the rows, carry none and are not opened.
+func (t *tx) purgeWalks(addresses map[string]bool) {
+	main := t.s.ring.index.key(tTask, "")
+	for _, key := range t.keys(bWalks, nil, 0) {
+		var row walkRow
+		if hkey(key[16:]) == main || !t.getJSON(bWalks, key, &row) {
+			continue
+		}
+		if slices.ContainsFunc(row.Addresses, func(a string) bool { return addresses[a] }) {
+			row.Version++
+			row.Cursor, row.Addresses = "", nil
+			t.putJSON(bWalks, key, row)
+		}
+	}
 }
 
 // purgeLedger takes the candidate's pairs out of the ledger and counts them.
@@ -75,7 +112,7 @@ func (t *tx) purgeEvents(cand hkey, ref string) {
 func (t *tx) strip(no uint64, e *eventRow, ref string) {
 	e.Candidates = slices.DeleteFunc(e.Candidates, func(c string) bool { return c == ref })
 	data := t.data(no)
-	if len(e.Candidates) == 0 || (data != nil && !t.stripData(data, ref)) {
+	if len(e.Candidates) == 0 || (data != nil && !t.stripData(data, ref)) || !t.stripSkeleton(no, e, ref) {
 		t.removeEvent(no, e)
 		return
 	}
@@ -120,6 +157,7 @@ func (t *tx) removeEvent(no uint64, e *eventRow) {
 	for _, ref := range e.Candidates {
 		t.del(bNaming, t.naming(ref, no))
 	}
+	t.removeSkeleton(no, e)
 	t.erasePayload(no)
 	t.del(bEvents, be8(no))
 }

@@ -24,26 +24,31 @@ type rotationRow struct {
 // the old data keys. Everything else goes on meanwhile. It may be stopped or
 // killed anywhere: called again, also after a restart, it goes on where it was.
 // Bucket keys stay: the index key is only wrapped anew.
-func (s *Store) Rotate(ctx context.Context, ks Keys) error {
+//
+// It returns how many rows it resealed, after an error those of the pieces that
+// were committed.
+func (s *Store) Rotate(ctx context.Context, ks Keys) (resealed int, err error) {
 	if ks.Current.IsZero() {
-		return errors.New("rotating keys: no key given")
+		return 0, errors.New("rotating keys: no key given")
 	}
-	s.rotating.Lock()
-	defer s.rotating.Unlock()
+	s.rebuilding.Lock()
+	defer s.rebuilding.Unlock()
 	if err := s.beginRotation(ctx, ks.Current); err != nil {
-		return fmt.Errorf("rotating keys: %w", err)
+		return 0, fmt.Errorf("rotating keys: %w", err)
 	}
 	for more := true; more; {
+		piece := 0
 		err := s.update(ctx, func(t *tx) error {
-			more = t.rotatePiece()
+			piece, more = t.rotatePiece()
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("rotating keys: %w", err)
+			return resealed, fmt.Errorf("rotating keys: %w", err)
 		}
+		resealed += piece
 	}
 	s.ring.retire()
-	return nil
+	return resealed, nil
 }
 
 // beginRotation wraps all keys under k and, unless a rotation is under way,
@@ -80,44 +85,46 @@ func (s *Store) undoRotation(old uint32, err error) error {
 }
 
 // rotatePiece reseals the next rows, or ends the rotation.
-func (t *tx) rotatePiece() (more bool) {
+func (t *tx) rotatePiece() (resealed int, more bool) {
 	var at rotationRow
 	if !t.getJSON(bMeta, []byte(kRotation), &at) {
-		return false
+		return 0, false
 	}
 	all := sealedBuckets()
 	i := slices.Index(all, at.Bucket)
 	if i < 0 {
 		t.damaged(bMeta, []byte(kRotation), errMissing)
-		return false
+		return 0, false
 	}
-	for left := rotatePiece; i < len(all); i, at.Key = i+1, nil {
-		var done bool
-		if left, done = t.reseal(all[i], &at, left); !done {
+	for seen := 0; i < len(all); i, at.Key = i+1, nil {
+		read, sealed := t.reseal(all[i], &at, rotatePiece-seen)
+		seen, resealed = seen+read, resealed+sealed
+		if seen == rotatePiece || t.err != nil {
 			at.Bucket = all[i]
 			t.putJSON(bMeta, []byte(kRotation), at)
-			return t.err == nil
+			return resealed, t.err == nil
 		}
 	}
 	t.endRotation(at.Target)
-	return false
+	return resealed, false
 }
 
-// reseal seals the rows of a bucket after at.Key anew, at most left of them. It
-// returns how many it has left and whether the bucket is done.
-func (t *tx) reseal(b bucket, at *rotationRow, left int) (int, bool) {
+// reseal seals the rows of a bucket after at.Key anew, and reads at most max of
+// them: fewer are the bucket's end.
+func (t *tx) reseal(b bucket, at *rotationRow, max int) (read, sealed int) {
 	target := t.s.ring.prefix(at.Target)
-	for _, row := range t.rowsAfter(b, at.Key, left) {
-		left--
+	for _, row := range t.rowsAfter(b, at.Key, max) {
+		read++
 		at.Key = row.key
 		if bytes.HasPrefix(row.sealed, target) {
 			continue // written since the rotation began
 		}
 		if plain, ok := t.open(b, row.key, row.sealed); ok {
 			t.put(b, row.key, plain)
+			sealed++
 		}
 	}
-	return left, left > 0 && t.err == nil
+	return read, sealed
 }
 
 type sealedRow struct{ key, sealed []byte }

@@ -29,7 +29,8 @@ func TestRotateNeedsOnlyTheNewKeyAfterwards(t *testing.T) {
 	if !due(s) {
 		t.Error("a store sealed under line 2 does not ask for a rotation")
 	}
-	mustNot(t, s.Rotate(t.Context(), o.Keys))
+	_, err := s.Rotate(t.Context(), o.Keys)
+	mustNot(t, err)
 	if due(s) {
 		t.Error("after the rotation it asks for one")
 	}
@@ -84,7 +85,7 @@ func TestRotateBesideNormalUse(t *testing.T) {
 	})
 	for range 5 {
 		o.Keys = bolt.Keys{Current: bolt.NewKey(), Previous: o.Keys.Current}
-		if err := s.Rotate(t.Context(), o.Keys); err != nil {
+		if _, err := s.Rotate(t.Context(), o.Keys); err != nil {
 			t.Errorf("rotating: %v", err)
 		}
 	}
@@ -108,7 +109,7 @@ func TestRotateGoesOnAfterACancel(t *testing.T) {
 	next := bolt.Keys{Current: bolt.NewKey(), Previous: o.Keys.Current}
 	for pieces := range 3 {
 		ctx := &countdown{Context: t.Context(), left: pieces + 1}
-		if err := s.Rotate(ctx, next); !errors.Is(err, context.Canceled) {
+		if _, err := s.Rotate(ctx, next); !errors.Is(err, context.Canceled) {
 			t.Fatalf("rotating for %d pieces: got %v", pieces, err)
 		}
 		mustNot(t, s.Check(t.Context()))
@@ -116,7 +117,8 @@ func TestRotateGoesOnAfterACancel(t *testing.T) {
 	mustNot(t, s.Close())
 	o.Keys = next
 	s = open(t, o)
-	mustNot(t, s.Rotate(t.Context(), next))
+	_, err := s.Rotate(t.Context(), next)
+	mustNot(t, err)
 	mustNot(t, s.Close())
 	o.Keys.Previous = bolt.Key{}
 	mustNot(t, open(t, o).Check(t.Context()))
@@ -144,7 +146,8 @@ func rotateChild(path, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.Rotate(context.Background(), ks), s.Close())
+	_, err = s.Rotate(context.Background(), ks)
+	return errors.Join(err, s.Close())
 }
 
 // TestRotateKilled kills a rotating process at one write after another, by
@@ -160,7 +163,8 @@ func TestRotateKilled(t *testing.T) {
 	k, err := bolt.ParseKey(first)
 	mustNot(t, err)
 	s := open(t, o)
-	mustNot(t, s.Rotate(t.Context(), bolt.Keys{Current: k, Previous: o.Keys.Current}))
+	_, err = s.Rotate(t.Context(), bolt.Keys{Current: k, Previous: o.Keys.Current})
+	mustNot(t, err)
 	mustNot(t, s.Close())
 	second := keyLine(t)
 	mustNot(t, os.WriteFile(keys, []byte(second+"\n"+first+"\n"), 0o600))

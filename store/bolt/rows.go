@@ -40,6 +40,7 @@ type counters struct {
 	Messages, Pairs, Threads       int `json:",omitempty"`
 	Purges                         int `json:",omitempty"`
 	LastEvent, LastThread          uint64
+	LastTask                       uint64 `json:",omitempty"`
 }
 
 // counters returns the counters, to be changed in place.
@@ -60,7 +61,8 @@ func (t *tx) saveCounters() {
 
 // storeRow is meta/store.
 type storeRow struct {
-	Epoch uint64 `json:"epoch"`
+	Epoch uint64      `json:"epoch"`           // of the first event
+	Later []epochSpan `json:"later,omitempty"` // the epochs that began after it
 }
 
 // directoryRow is meta/directory.
@@ -76,7 +78,8 @@ type messageRow struct {
 	Thread   uint64          `json:"thread"` // as linked first: follow threadRow.Into
 	Holdings []store.Holding `json:"holdings"`
 	Pairs    []store.Pair    `json:"pairs"`
-	Last     uint64          `json:"last"` // the last event that carries it
+	Last     uint64          `json:"last"`            // the last event that carries it
+	Again    uint64          `json:"again,omitempty"` // the latest task that delivered it again
 }
 
 func (m *messageRow) has(candidate string) bool {
@@ -116,17 +119,22 @@ type eventRow struct {
 	Delivered    stamp            `json:"delivered,omitempty"`
 	Result       string           `json:"result,omitempty"`
 	Candidates   []string         `json:"candidates,omitempty"`
+	Reread       uint64           `json:"reread,omitempty"` // the task that looks for its messages
 }
 
 // public is the row as the contract shows it, without Body and Data.
-func (e *eventRow) public(no uint64, s *Store) store.Event {
-	return store.Event{
-		No: no, ID: s.ring.index.eventID(s.epoch, no), Type: e.Type,
-		Stream: e.Stream, Epoch: s.epoch, Seq: e.Seq, State: e.State, Version: e.Version,
+func (e *eventRow) public(no uint64, t *tx) store.Event {
+	out := store.Event{
+		No: no, ID: t.eventID(no), Type: e.Type,
+		Stream: e.Stream, Epoch: t.epochOf(no), Seq: e.Seq, State: e.State, Version: e.Version,
 		Created: e.Created.time(), Due: e.Due.time(), Tries: e.Tries, Attempts: e.Attempts,
 		FirstFailure: e.FirstFailure.time(), LastAttempt: e.LastAttempt.time(),
 		Delivered: e.Delivered.time(), LastResult: e.Result, Candidates: e.Candidates,
 	}
+	if e.Reread != 0 {
+		out.Reread = t.s.taskID(e.Reread)
+	}
+	return out
 }
 
 // tombstoneRow is what is left of a purged candidate; its key is a hash.

@@ -95,10 +95,10 @@ func FuzzEventNo(f *testing.F) {
 	x := newIndex(newSecret())
 	f.Add(uint64(1), uint64(7), "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 	f.Fuzz(func(t *testing.T, epoch, no uint64, id string) {
-		if got, ok := x.eventNo(epoch, x.eventID(epoch, no)); !ok || got != no {
-			t.Errorf("event %d comes back as %d, %v", no, got, ok)
+		if its, got, ok := x.eventPlace(x.eventID(epoch, no)); !ok || got != no || its != epoch {
+			t.Errorf("event %d of epoch %d comes back as %d of %d, %v", no, epoch, got, its, ok)
 		}
-		if got, ok := x.eventNo(epoch, id); ok && x.eventID(epoch, got)[:len(eventPrefix)+25] != id[:len(eventPrefix)+25] {
+		if its, got, ok := x.eventPlace(id); ok && x.eventID(its, got)[:len(eventPrefix)+25] != id[:len(eventPrefix)+25] {
 			t.Errorf("%q is taken for event %d", id, got)
 		}
 	})

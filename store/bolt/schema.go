@@ -9,13 +9,14 @@ package bolt
 //
 //	bucket       key                       value
 //	meta         schema                    uint32, in clear: asked before any key is opened
-//	             store                     epoch
+//	             store                     epochs
 //	             counters                  counts, last event and thread number
 //	             directory                 revision, floor and size of the activation log
 //	             directory state           directory's own bytes
 //	             endpoint                  state of the webhook
 //	             mark                      counter, moved by Writable
 //	             rotation                  how far a rotation came; absent when none runs
+//	             erasure                   what waits for the file to be rewritten
 //	keys         index                     the index key, wrapped
 //	             data|no4                  a data key, wrapped
 //	walks        H(mailbox)|H(task)        names and state of the walk
@@ -24,7 +25,7 @@ package bolt
 //	activations  revision8                 all activations of that revision
 //	activated    H(candidate)|revision8    ∅: which revisions name a candidate
 //	tombstones   H(candidate)              rev and time of the purge
-//	ledger       H(candidate)|H(message)   event number that delivered the pair
+//	ledger       H(candidate)|H(message)   time8 at which the pair entered
 //	messages     H(message)                id, thread number, holdings, pairs, last event number
 //	holdings     H(mailbox)|H(message)     ∅: which messages a mailbox holds
 //	links        H(candidate)|H(mail's id) thread number
@@ -40,7 +41,13 @@ package bolt
 //	pending      no8                       ∅: all pending events; the first is the oldest
 //	naming       H(candidate)|no8          ∅: which events name a candidate
 //	purging      no8                       ref whose candidate.purged is undelivered
-//	expiry       d|x, time8, no8           ∅: delivered (d) and dead (x) events, by when
+//	expiry       d|x|t, time8, no8         ∅: delivered (d) and dead (x) events and ended tasks (t), by when
+//	skeletons    no8                       what is left of an event whose payload retention erased
+//	wanted       H(message)|task no8|no8   ∅: events a re-read looks for this message for
+//	tasks        no8                       a task, without its scope
+//	scopes       task no8                  mailboxes it walks over, events it fills
+//	owed         H(mailbox)|task no8       ∅: walks of tasks that have not ended
+//	tasking      H(candidate)|task no8     ∅: tasks about a candidate
 //
 // Why so: the ledger's keys begin with the candidate, so a purge deletes
 // ranges. A link is keyed by candidate and mail id, so two threads can only
@@ -80,6 +87,12 @@ const (
 	bNaming      bucket = "naming"
 	bPurging     bucket = "purging"
 	bExpiry      bucket = "expiry"
+	bSkeletons   bucket = "skeletons"
+	bWanted      bucket = "wanted"
+	bTasks       bucket = "tasks"
+	bScopes      bucket = "scopes"
+	bOwed        bucket = "owed"
+	bTasking     bucket = "tasking"
 )
 
 // sealedBuckets lists all buckets whose values are sealed, meta first: what a
@@ -89,7 +102,7 @@ func sealedBuckets() []bucket {
 		bMeta, bWalks, bMailboxes, bRows, bActivations, bActivated, bTombstones,
 		bLedger, bMessages, bHoldings, bLinks, bThreads, bThreadIDs, bMembers,
 		bStreams, bEvents, bData, bBodies, bQueue, bDue, bPending, bNaming,
-		bPurging, bExpiry,
+		bPurging, bExpiry, bSkeletons, bWanted, bTasks, bScopes, bOwed, bTasking,
 	}
 }
 
@@ -103,6 +116,7 @@ const (
 	kEndpoint  = "endpoint"
 	kMark      = "mark"
 	kRotation  = "rotation"
+	kErasure   = "erasure"
 )
 
 // fill is how full bbolt leaves a page when it splits one. Buckets that grow at
@@ -110,7 +124,7 @@ const (
 // between.
 func (b bucket) fill() float64 {
 	switch b {
-	case bRows, bActivated, bActivations, bEvents, bData, bBodies, bPending:
+	case bRows, bActivated, bActivations, bEvents, bData, bBodies, bPending, bSkeletons, bTasks, bScopes:
 		return 0.9
 	}
 	return 0.5

@@ -14,6 +14,8 @@ import (
 	"hash"
 	"strings"
 	"sync"
+
+	"mailsyncd/store"
 )
 
 // Sealing. A value at rest is
@@ -251,6 +253,22 @@ func (x *index) key(tag byte, text string) (k hkey) {
 
 const eventPrefix = "evt_"
 
+// taskID is the id of a task, made as an event's is; the complement of the epoch
+// keeps the two apart.
+func (s *Store) taskID(no uint64) string {
+	return store.TaskPrefix + s.ring.index.pack(^s.base, no)
+}
+
+// taskNo is the inverse; ok is false for an id this store did not give.
+func (s *Store) taskNo(id string) (no uint64, ok bool) {
+	text, ok := strings.CutPrefix(id, store.TaskPrefix)
+	if !ok {
+		return 0, false
+	}
+	epoch, no, ok := s.ring.index.unpack(text)
+	return no, ok && epoch == ^s.base
+}
+
 // idCoding writes ids: lower-case base32 without padding, 26 characters for 16
 // bytes.
 var idCoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -258,23 +276,33 @@ var idCoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 // eventID turns an event's number into its webhook id: one AES block over epoch
 // and number. A permutation needs no bucket to find the row again, cannot
 // repeat, and tells a reader no more than a keyed hash would.
-func (x *index) eventID(epoch, no uint64) string {
+func (x *index) eventID(epoch, no uint64) string { return eventPrefix + x.pack(epoch, no) }
+
+func (x *index) pack(epoch, no uint64) string {
 	var block [16]byte
 	binary.BigEndian.PutUint64(block[:8], epoch)
 	binary.BigEndian.PutUint64(block[8:], no)
 	x.ids.Encrypt(block[:], block[:])
-	return eventPrefix + idCoding.EncodeToString(block[:])
+	return idCoding.EncodeToString(block[:])
 }
 
-// eventNo is the inverse; ok is false for an id this store did not give.
-func (x *index) eventNo(epoch uint64, id string) (no uint64, ok bool) {
+// eventPlace is the inverse; ok is false for what is no webhook id. Whether this
+// store gave it is for tx.eventNo to say.
+func (x *index) eventPlace(id string) (epoch, no uint64, ok bool) {
 	text, ok := strings.CutPrefix(id, eventPrefix)
+	if !ok {
+		return 0, 0, false
+	}
+	return x.unpack(text)
+}
+
+func (x *index) unpack(text string) (epoch, no uint64, ok bool) {
 	raw, err := idCoding.DecodeString(text)
-	if !ok || err != nil || len(raw) != 16 {
-		return 0, false
+	if err != nil || len(raw) != 16 {
+		return 0, 0, false
 	}
 	x.ids.Decrypt(raw, raw)
-	return binary.BigEndian.Uint64(raw[8:]), binary.BigEndian.Uint64(raw[:8]) == epoch
+	return binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:]), true
 }
 
 // receipt names an erasure.

@@ -23,6 +23,7 @@ type tx struct {
 	appended int // events made due: the courier is told after the commit
 	count    *counters
 	before   counters
+	epochs   *epochs // with this process's own, once an event begins it
 }
 
 func newTx(s *Store, btx *bolt.Tx) *tx {
@@ -102,6 +103,7 @@ func (t *tx) put(b bucket, key, plain []byte) {
 		return
 	}
 	t.dirty = true
+	t.s.touch(b, key)
 	if err := bk.Put(key, t.s.ring.seal(b, key, plain)); err != nil {
 		t.fail(fmt.Errorf("store: writing to bucket %q: %w", b, err))
 	}
@@ -113,6 +115,7 @@ func (t *tx) del(b bucket, key []byte) bool {
 		return false
 	}
 	t.dirty = true
+	t.s.touch(b, key)
 	if err := t.bucket(b).Delete(key); err != nil {
 		t.fail(fmt.Errorf("store: deleting from bucket %q: %w", b, err))
 	}

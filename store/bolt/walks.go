@@ -28,19 +28,32 @@ type walkRow struct {
 // Walk implements store.Walks.
 func (s *Store) Walk(ctx context.Context, w store.Walk) (st store.WalkState, err error) {
 	err = s.view(ctx, func(t *tx) error {
-		var row walkRow
-		t.getJSON(bWalks, s.walkKey(w), &row)
-		st = row.WalkState
+		st = t.walk(w)
 		return nil
 	})
 	return st, err
+}
+
+// walk reads where a walk stands. The addresses of a task's walk are kept with
+// the task alone, where a purge finds them.
+func (t *tx) walk(w store.Walk) (st store.WalkState) {
+	var row walkRow
+	if !t.getJSON(bWalks, t.s.walkKey(w), &row) {
+		return st
+	}
+	st = row.WalkState
+	if no, ok := t.s.taskNo(w.Task); ok {
+		task, _ := t.task(no)
+		st.Addresses = task.Addresses
+	}
+	return st
 }
 
 // Advance implements store.Walks.
 func (s *Store) Advance(ctx context.Context, w store.Walk, version uint64, b store.Batch) (store.Advanced, error) {
 	var p *page
 	err := s.update(ctx, func(t *tx) error {
-		p = &page{t: t, b: &b, born: map[uint64]bool{}}
+		p = &page{t: t, b: &b, born: map[uint64]bool{}, gained: map[hkey]bool{}}
 		return p.advance(w, version)
 	})
 	if err != nil {
@@ -53,25 +66,36 @@ func (s *Store) Advance(ctx context.Context, w store.Walk, version uint64, b sto
 // when it is known whether the page needs any; the transaction is rolled back
 // if not.
 func (p *page) advance(w store.Walk, version uint64) error {
-	key := p.t.s.walkKey(w)
-	var have walkRow
-	p.t.getJSON(bWalks, key, &have)
+	if err := p.openTask(w); err != nil {
+		return err
+	}
+	have := p.t.walk(w)
 	if have.Version != version {
 		return fmt.Errorf("walk at version %d, expected %d: %w", have.Version, version, store.ErrConflict)
 	}
 	full := p.t.room()
 	for _, m := range inOrderOfDate(p.b.Messages) {
-		p.take(m)
+		p.decide(m)
 	}
 	p.emit()
 	if full != nil && p.done.Events > 0 {
 		return full
 	}
 	p.moveWalk(w, version+1)
+	p.moveTask(w, have)
 	if p.b.Mailbox != nil {
 		p.t.putMailbox(*p.b.Mailbox)
 	}
 	return nil
+}
+
+// decide does with one message what the walk is for.
+func (p *page) decide(m store.Matched) {
+	if p.task != nil && p.task.row.Kind == store.TaskReread {
+		p.fill(m)
+		return
+	}
+	p.take(m)
 }
 
 func (p *page) moveWalk(w store.Walk, version uint64) {
@@ -82,6 +106,9 @@ func (p *page) moveWalk(w store.Walk, version uint64) {
 	}
 	st := p.b.State
 	st.Version, st.Since, st.Started = version, ms(st.Since), ms(st.Started)
+	if p.task != nil {
+		st.Addresses = nil
+	}
 	p.t.putJSON(bWalks, key, walkRow{w.Mailbox, w.Task, st})
 	p.done.Version = version
 }
@@ -160,10 +187,15 @@ func (s *Store) Mailboxes(ctx context.Context) (all []store.Mailbox, err error) 
 const forgetPiece = 500
 
 // ForgetMailbox implements store.Store.
-func (s *Store) ForgetMailbox(ctx context.Context, id string) error {
+func (s *Store) ForgetMailbox(ctx context.Context, id string, now time.Time) error {
+	counted := false // as an erasure that waits for the file to be rewritten
 	for more := true; more; {
 		err := s.update(ctx, func(t *tx) error {
-			more = t.forgetPiece(id)
+			more = t.forgetPiece(id, now)
+			if t.dirty && !counted {
+				t.erased(now)
+			}
+			counted = counted || t.dirty
 			return nil
 		})
 		if err != nil {
@@ -175,7 +207,7 @@ func (s *Store) ForgetMailbox(ctx context.Context, id string) error {
 
 // forgetPiece takes up to forgetPiece messages from the mailbox, or, when there
 // are none left, its walks and its row.
-func (t *tx) forgetPiece(id string) (more bool) {
+func (t *tx) forgetPiece(id string, now time.Time) (more bool) {
 	box := t.s.ring.index.key(tMailbox, id)
 	held := t.keys(bHoldings, box[:], forgetPiece)
 	for _, key := range held {
@@ -184,6 +216,7 @@ func (t *tx) forgetPiece(id string) (more bool) {
 	if len(held) == forgetPiece {
 		return true
 	}
+	t.dropOwed(id, now)
 	for _, key := range t.keys(bWalks, box[:], 0) {
 		t.del(bWalks, key)
 	}
@@ -296,14 +329,20 @@ func (t *tx) dropOldestActivations(d *directoryRow) {
 	}
 }
 
-// forgetActivations takes a candidate out of the log.
-func (t *tx) forgetActivations(cand hkey, ref string, d *directoryRow) {
+// forgetActivations takes a candidate out of the log and returns the addresses
+// it stood there with.
+func (t *tx) forgetActivations(cand hkey, ref string, d *directoryRow) (addresses []string) {
 	for _, key := range t.keys(bActivated, cand[:], 0) {
 		t.del(bActivated, key)
 		revision := key[16:]
 		var list []activationRow
 		if !t.getJSON(bActivations, revision, &list) {
 			continue
+		}
+		for _, a := range list {
+			if a.Ref == ref {
+				addresses = append(addresses, a.Key)
+			}
 		}
 		kept := slices.DeleteFunc(slices.Clone(list), func(a activationRow) bool { return a.Ref == ref })
 		d.Activations -= len(list) - len(kept)
@@ -313,4 +352,5 @@ func (t *tx) forgetActivations(cand hkey, ref string, d *directoryRow) {
 			t.del(bActivations, revision)
 		}
 	}
+	return addresses
 }

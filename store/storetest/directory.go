@@ -197,9 +197,9 @@ var purgeTests = []subtest{
 		b.outcome(store.Outcome{State: store.EventDead}, b.attempt(due[1])...)
 		b.purge("nora")
 		equal(b, "dead", b.stats().Dead, 0)
-		n, _, err := b.Replay(b.ctx, store.EventFilter{}, b.now)
+		done, err := b.Replay(b.ctx, store.EventFilter{}, b.now)
 		b.must(err, "replaying")
-		equal(b, "replayed", n, 1)
+		equal(b, "replayed", done, store.Replayed{Replayed: 1})
 		e, _ := b.Event(b.ctx, due[0].ID)
 		equal(b, "candidates", refs(e, 0), []string{"omar"})
 		equal(b, "body", len(e.Body), 0)
@@ -249,7 +249,7 @@ var purgeTests = []subtest{
 		}
 		b.reopen()
 		equal(b, "after one delivery", pending(), []string{"omar"})
-		_, _, err := b.Replay(b.ctx, store.EventFilter{Candidate: "nora"}, b.now)
+		_, err := b.Replay(b.ctx, store.EventFilter{Candidate: "nora"}, b.now)
 		b.must(err, "replaying")
 		equal(b, "after a replay", pending(), []string{"nora", "omar"})
 	}},

@@ -87,6 +87,11 @@ type state struct {
 	purges    int
 	mark      int
 	ages      int
+	woken     int // counts what the courier was woken for
+	lastTask  int
+	tasks     []*memTask             // oldest first
+	skeletons map[uint64]memSkeleton // by position: events that were erased
+	erasure   store.Erasure
 }
 
 // memMessage is one message of the ledger.
@@ -94,7 +99,9 @@ type memMessage struct {
 	thread   *memThread
 	holdings []store.Holding
 	pairs    []store.Pair
-	last     uint64 // the last event that carries it
+	entered  map[string]time.Time // by candidate
+	last     uint64               // the last event that carries it
+	again    uint64               // the latest task that delivered it again
 }
 
 // memThread is one thread; into is set once it became an alias.
@@ -135,6 +142,7 @@ func NewMemory(o MemoryOptions) *Memory {
 		open:      map[string][]uint64{},
 		rows:      map[store.RowKey]store.Row{},
 		tombs:     map[string]store.Tombstone{},
+		skeletons: map[uint64]memSkeleton{},
 	}}
 }
 
@@ -172,9 +180,7 @@ func (m *Memory) do(ctx context.Context, op string, f func(s *state) error) erro
 	if fault == Failed {
 		return fmt.Errorf("%s: %w", op, ErrFault)
 	}
-	m.s.mu.Lock()
-	defer m.s.mu.Unlock()
-	if err := f(m.s); err != nil {
+	if err := m.commit(f); err != nil {
 		return err
 	}
 	if fault == FailedButPersisted {
@@ -183,12 +189,18 @@ func (m *Memory) do(ctx context.Context, op string, f func(s *state) error) erro
 	return nil
 }
 
-// notify wakes the courier after a commit, also after one that the caller
-// thinks failed: the events are there.
-func (m *Memory) notify(appended int) {
-	if appended > 0 && m.opts.Notify != nil {
+// commit runs f and wakes the courier if that gave it something to do, also
+// where the caller will think that it failed: the events are there.
+func (m *Memory) commit(f func(s *state) error) error {
+	m.s.mu.Lock()
+	before := m.s.woken
+	err := f(m.s)
+	woken := m.s.woken > before
+	m.s.mu.Unlock()
+	if woken && m.opts.Notify != nil {
 		m.opts.Notify()
 	}
+	return err
 }
 
 func (m *Memory) diskLow() bool { return m.opts.DiskLow != nil && m.opts.DiskLow() }
@@ -200,6 +212,9 @@ func (m *Memory) Walk(ctx context.Context, w store.Walk) (st store.WalkState, er
 	err = m.do(ctx, "Walk", func(s *state) error {
 		st = s.walks[w]
 		st.Addresses = slices.Clone(st.Addresses)
+		if t := s.task(w.Task); t != nil && st.Version > 0 {
+			st.Addresses = slices.Clone(t.Addresses)
+		}
 		return nil
 	})
 	return st, err
@@ -229,24 +244,24 @@ func (m *Memory) Mailboxes(ctx context.Context) (all []store.Mailbox, err error)
 
 // SetMailbox implements store.Walks.
 func (m *Memory) SetMailbox(ctx context.Context, mb store.Mailbox, e *store.MailboxEvent, now time.Time) error {
-	appended := 0
-	err := m.do(ctx, "SetMailbox", func(s *state) error {
+	return m.do(ctx, "SetMailbox", func(s *state) error {
 		s.mailboxes[mb.ID] = roundMailbox(mb)
 		if e != nil {
 			data := *e
 			data.Since = ms(data.Since)
 			s.append(store.MailboxStateEvent, "mailbox:"+mb.ID, nil, &store.EventData{Mailbox: &data}, now)
-			appended++
 		}
 		return nil
 	})
-	m.notify(appended)
-	return err
 }
 
 // ForgetMailbox implements store.Store.
-func (m *Memory) ForgetMailbox(ctx context.Context, id string) error {
+func (m *Memory) ForgetMailbox(ctx context.Context, id string, now time.Time) error {
 	return m.do(ctx, "ForgetMailbox", func(s *state) error {
+		if s.knows(id) {
+			s.erased(now)
+		}
+		s.dropOwed(id, now)
 		delete(s.mailboxes, id)
 		for w := range s.walks {
 			if w.Mailbox == id {
@@ -361,15 +376,16 @@ func (m *Memory) Tombstone(ctx context.Context, ref string) (t store.Tombstone, 
 
 // Change implements store.Directory.
 func (m *Memory) Change(ctx context.Context, c store.Change) error {
-	appended := 0
-	err := m.do(ctx, "Change", func(s *state) error {
+	return m.do(ctx, "Change", func(s *state) error {
 		if c.From != s.revision {
 			return fmt.Errorf("directory change from revision %d at %d: %w", c.From, s.revision, store.ErrConflict)
 		}
 		s.revision++
+		addresses := map[string]bool{}
 		for _, p := range c.Purges {
-			s.purge(p, c.Now)
+			s.purge(p, c.Now, addresses)
 		}
+		s.restartWalks(addresses)
 		for _, k := range c.Delete {
 			delete(s.rows, k)
 		}
@@ -394,11 +410,8 @@ func (m *Memory) Change(ctx context.Context, c store.Change) error {
 		if c.Meta != nil {
 			s.meta = slices.Clone(c.Meta)
 		}
-		appended = len(c.Purges) + len(c.Events)
 		return nil
 	})
-	m.notify(appended)
-	return err
 }
 
 // trimActivations drops the oldest whole revisions until at most max are left.

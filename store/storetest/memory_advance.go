@@ -20,16 +20,18 @@ const (
 func (m *Memory) Advance(ctx context.Context, w store.Walk, version uint64, b store.Batch) (store.Advanced, error) {
 	var done store.Advanced
 	err := m.do(ctx, "Advance", func(s *state) error {
+		if err := s.mayAdvance(w, b); err != nil {
+			return err
+		}
 		if have := s.walks[w].Version; have != version {
 			return fmt.Errorf("walk at version %d, expected %d: %w", have, version, store.ErrConflict)
 		}
-		if err := m.room(s); err != nil && s.wouldAppend(b) {
+		if err := m.room(s); err != nil && s.wouldAppend(w, b) {
 			return err
 		}
 		done = s.advance(w, version, b)
 		return nil
 	})
-	m.notify(done.Events)
 	if err != nil {
 		return store.Advanced{}, err
 	}
@@ -37,12 +39,16 @@ func (m *Memory) Advance(ctx context.Context, w store.Walk, version uint64, b st
 }
 
 func (s *state) advance(w store.Walk, version uint64, b store.Batch) store.Advanced {
-	p := page{s: s, b: b, born: map[*memThread]bool{}}
+	p := page{s: s, b: b, born: map[*memThread]bool{}, gained: map[string]bool{}, task: s.task(w.Task)}
 	for _, m := range inOrderOfDate(b.Messages) {
-		p.take(m)
+		if p.task != nil && p.task.Kind == store.TaskReread {
+			p.fill(m)
+		} else {
+			p.take(m)
+		}
 	}
 	p.emit()
-	st := b.State
+	have, st := s.walks[w], b.State
 	st.Version = version + 1
 	st.Since, st.Started = ms(st.Since), ms(st.Started)
 	st.Addresses = slices.Clone(st.Addresses)
@@ -56,6 +62,7 @@ func (s *state) advance(w store.Walk, version uint64, b store.Batch) store.Advan
 		s.mailboxes[b.Mailbox.ID] = roundMailbox(*b.Mailbox)
 	}
 	p.done.Version = st.Version
+	p.moveTask(w, have)
 	return p.done
 }
 
@@ -66,6 +73,10 @@ type page struct {
 	done store.Advanced
 	born map[*memThread]bool // threads nobody outside has heard of
 	out  []outgoing
+	// gained are the messages with a new pair.
+	gained map[string]bool
+	// task is the task the walk belongs to; nil for a mailbox's own walks.
+	task *memTask
 }
 
 // outgoing is one message that the page will announce.
@@ -83,16 +94,18 @@ func (p *page) take(m store.Matched) {
 	}
 	row := p.s.messages[m.ID]
 	if row == nil {
-		row = &memMessage{}
+		row = &memMessage{entered: map[string]time.Time{}}
 		p.s.messages[m.ID] = row
 	}
-	fresh := row.add(pairs)
-	p.done.New += fresh
-	p.done.Repeated += len(pairs) - fresh
+	fresh := row.add(pairs, p.b.Now)
+	again := p.again(row)
+	p.count(m.ID, fresh, len(pairs)-fresh, again)
 	seen := row.hold(m.Mailbox)
 	switch {
 	case fresh > 0:
 		p.link(m, row)
+		p.announce(m, row)
+	case again:
 		p.announce(m, row)
 	case seen:
 		p.observe(m, row)
@@ -103,18 +116,46 @@ func (p *page) take(m store.Matched) {
 func (s *state) activePairs(pairs []store.Pair) (active []store.Pair) {
 	for _, pair := range pairs {
 		row := s.rows[store.RowKey{Kind: "candidate", Ref: pair.Candidate}]
-		if slices.Contains(row.Active, pair.Key) {
+		if pair.HeldBy(row.Active) {
 			active = append(active, pair)
 		}
 	}
 	return active
 }
 
-func (r *memMessage) add(pairs []store.Pair) (fresh int) {
+// again tells whether a known message is to be delivered again: asked for, and
+// done neither by this page nor by this task, or a later one, before.
+func (p *page) again(row *memMessage) bool {
+	announced := slices.ContainsFunc(p.out, func(o outgoing) bool { return o.row == row })
+	if !p.b.Again || announced || (p.task != nil && row.again >= p.task.no) {
+		return false
+	}
+	if p.task != nil {
+		row.again = p.task.no
+	}
+	return true
+}
+
+// count adds one message's pairs to what the page did.
+func (p *page) count(id string, fresh, known int, again bool) {
+	p.done.New += fresh
+	if again {
+		p.done.Again += known
+	} else {
+		p.done.Repeated += known
+	}
+	if fresh > 0 && !p.gained[id] {
+		p.gained[id] = true
+		p.done.Messages++
+	}
+}
+
+func (r *memMessage) add(pairs []store.Pair, now time.Time) (fresh int) {
 	for _, pair := range pairs {
 		if !r.has(pair.Candidate) {
 			pair.Fields = slices.Clone(pair.Fields)
 			r.pairs = append(r.pairs, pair)
+			r.entered[pair.Candidate] = ms(now)
 			fresh++
 		}
 	}
@@ -268,7 +309,11 @@ func (p *page) append(typ store.EventType, stream string, refs []string, data *s
 }
 
 // wouldAppend tells whether the batch makes an event, without doing anything.
-func (s *state) wouldAppend(b store.Batch) bool {
+func (s *state) wouldAppend(w store.Walk, b store.Batch) bool {
+	task := s.task(w.Task)
+	if task != nil && task.Kind == store.TaskReread {
+		return false
+	}
 	for _, m := range b.Messages {
 		pairs := s.activePairs(m.Pairs)
 		row := s.messages[m.ID]
@@ -276,6 +321,9 @@ func (s *state) wouldAppend(b store.Batch) bool {
 			continue
 		}
 		if row == nil || slices.ContainsFunc(pairs, func(p store.Pair) bool { return !row.has(p.Candidate) }) {
+			return true
+		}
+		if b.Again && (task == nil || row.again < task.no) {
 			return true
 		}
 		known := slices.ContainsFunc(row.holdings, func(h store.Holding) bool { return h.ID == m.Mailbox.ID })

@@ -42,6 +42,7 @@ func (s *state) append(typ store.EventType, stream string, refs []string, data *
 		Candidates: slices.Clone(refs), Data: data,
 	}
 	s.order = append(s.order, s.lastNo)
+	s.woken++
 	s.open[stream] = append(s.open[stream], s.lastNo)
 	return s.lastNo
 }
@@ -64,6 +65,7 @@ func (s *state) unsettle(e *store.Event) {
 func (s *state) remove(e *store.Event) {
 	s.settle(e)
 	delete(s.events, e.No)
+	delete(s.skeletons, e.No)
 	s.order = slices.DeleteFunc(s.order, func(no uint64) bool { return no == e.No })
 }
 
@@ -227,60 +229,16 @@ func (m *Memory) Event(ctx context.Context, id string) (out store.Event, err err
 	return out, err
 }
 
-// Replay implements store.Deliveries.
-func (m *Memory) Replay(ctx context.Context, f store.EventFilter, now time.Time) (replayed, erased int, err error) {
-	err = m.do(ctx, "Replay", func(s *state) error {
-		for _, e := range s.selected(f) {
-			if f.Limit > 0 && replayed+erased == f.Limit {
-				break
-			}
-			switch {
-			case e.State != store.EventDead && e.State != store.EventDelivered:
-			case e.Data == nil && e.Body == nil:
-				erased++
-			default:
-				s.replay(e, now)
-				replayed++
-			}
-		}
-		return nil
-	})
-	m.notify(replayed)
-	return replayed, erased, err
-}
-
-func (s *state) replay(e *store.Event, now time.Time) {
-	e.State, e.Due = store.EventPending, ms(now)
-	e.Tries, e.FirstFailure, e.Delivered = 0, time.Time{}, time.Time{}
-	e.Version++
-	s.unsettle(e)
-}
-
-// Expire implements store.Deliveries.
-func (m *Memory) Expire(ctx context.Context, delivered, dead time.Time) (more bool, err error) {
-	err = m.do(ctx, "Expire", func(s *state) error {
-		for _, no := range slices.Clone(s.order) {
-			e := s.events[no]
-			switch {
-			case e.State == store.EventDead && e.LastAttempt.Before(dead):
-				s.remove(e)
-			case e.State != store.EventDelivered || !e.Delivered.Before(delivered):
-			case e.Type != store.ThreadMatched:
-				s.remove(e)
-			case e.Data != nil || e.Body != nil:
-				e.Data, e.Body = nil, nil
-				e.Version++
-			}
-		}
-		return nil
-	})
-	return false, err
-}
-
 // ---- purge -------------------------------------------------------------
 
-// purge erases a candidate and says so.
-func (s *state) purge(p store.Purge, now time.Time) {
+// purge erases a candidate and says so. It adds to addresses
+// the addresses by which it was searched for.
+func (s *state) purge(p store.Purge, now time.Time, addresses map[string]bool) {
+	s.erased(now)
+	s.purgeTasks(p.Ref, now)
+	for _, a := range s.rows[store.RowKey{Kind: "candidate", Ref: p.Ref}].Active {
+		addresses[a] = true
+	}
 	threads := map[*memThread]bool{}
 	messages := 0
 	for id, row := range s.messages {
@@ -290,6 +248,7 @@ func (s *state) purge(p store.Purge, now time.Time) {
 		messages++
 		threads[row.thread.root()] = true
 		row.pairs = slices.DeleteFunc(row.pairs, func(pair store.Pair) bool { return pair.Candidate == p.Ref })
+		delete(row.entered, p.Ref)
 		if len(row.pairs) == 0 {
 			s.removeMessage(id)
 		}
@@ -304,6 +263,9 @@ func (s *state) purge(p store.Purge, now time.Time) {
 		if e := s.events[no]; slices.Contains(e.Candidates, p.Ref) && e.Type != store.CandidatePurged {
 			s.strip(e, p.Ref)
 		}
+	}
+	for _, a := range s.acts {
+		addresses[a.Key] = addresses[a.Key] || a.Ref == p.Ref
 	}
 	s.acts = slices.DeleteFunc(s.acts, func(a store.Activation) bool { return a.Ref == p.Ref })
 	delete(s.rows, store.RowKey{Kind: "candidate", Ref: p.Ref})
@@ -320,7 +282,7 @@ func (s *state) purge(p store.Purge, now time.Time) {
 // when that leaves nothing to tell.
 func (s *state) strip(e *store.Event, ref string) {
 	e.Candidates = slices.DeleteFunc(e.Candidates, func(c string) bool { return c == ref })
-	if len(e.Candidates) == 0 || (e.Data != nil && !s.stripData(e.Data, ref)) {
+	if len(e.Candidates) == 0 || (e.Data != nil && !s.stripData(e.Data, ref)) || !s.stripSkeleton(e.No, ref) {
 		s.remove(e)
 		return
 	}

@@ -96,6 +96,9 @@ type step func(b *bench) string
 // same ones.
 func (p *player) choose() (string, step) {
 	cand, box, n := fmt.Sprint("cand", p.pick(5)), fmt.Sprint("box", p.pick(3)), p.pick(4)+1
+	if p.pick(3) == 0 {
+		return p.chooseLife()
+	}
 	switch p.pick(16) {
 	case 0, 1, 2, 3:
 		var mails []mail
@@ -116,15 +119,18 @@ func (p *player) choose() (string, step) {
 			c.Events = []store.DirectoryEvent{{Type: store.DirectoryConflict, Candidate: fmt.Sprint("cand", n), Address: "x"}}
 		})
 	case 8:
-		return "forget", func(b *bench) string { return b.said(b.ForgetMailbox(b.ctx, box)) }
+		return "forget", func(b *bench) string { return b.said(b.ForgetMailbox(b.ctx, box, b.now)) }
 	case 9:
 		return "reopen", func(b *bench) string { b.reopen(); return "" }
 	case 10:
 		f := store.EventFilter{Candidate: cand, Limit: n}
-		return "replay", func(b *bench) string { return b.said(b.Replay(b.ctx, f, b.now)) }
+		return "replay", func(b *bench) string {
+			done, err := b.Replay(b.ctx, f, b.now)
+			return b.said(replayed(done), err)
+		}
 	case 11:
 		return "expire", func(b *bench) string {
-			return b.said(b.Expire(b.ctx, b.now.Add(-20*time.Minute), b.now.Add(-40*time.Minute)))
+			return b.said(b.Expire(b.ctx, b.old()))
 		}
 	}
 	states := []store.EventState{store.EventDelivered, store.EventDelivered, store.EventPending, store.EventDead}
@@ -200,6 +206,7 @@ func (b *bench) dump() map[string]any {
 	for i, e := range b.events() {
 		out[fmt.Sprint("event ", i)] = names.anonymous(e)
 	}
+	b.dumpLife(out, names)
 	return out
 }
 
@@ -220,6 +227,7 @@ func (n namer) thread(id string) string {
 // epoch and receipts, and a body, which is made of them.
 func (n namer) anonymous(e store.Event) string {
 	e.ID, e.Epoch, e.Stream = "", 0, n.thread(e.Stream)
+	e.Reread = fmt.Sprint(e.Reread != "")
 	rendered := e.Body != nil
 	e.Body = nil
 	var data any

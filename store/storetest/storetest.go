@@ -43,6 +43,10 @@ func Run(t *testing.T, f Factory) {
 		{"outbox", outboxTests},
 		{"directory", directoryTests},
 		{"purge", purgeTests},
+		{"tasks", taskTests},
+		{"questions", questionTests},
+		{"reading again", rereadTests},
+		{"erasure", erasureTests},
 		{"whole", wholeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

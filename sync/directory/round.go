@@ -154,7 +154,7 @@ func (r *round) settleCandidate(old row, next directory.Stored, same bool) {
 		r.batch.Put = append(r.batch.Put, store.Row{
 			Kind: string(next.Kind), Ref: next.Ref, Value: next.Encode(), Active: active,
 		})
-		r.activate(next.Ref, old.active, active)
+		r.activate(next.Ref, kept(old.active, active), active)
 	}
 	switch _, was := old.Active(r.k.job); {
 	case r.fresh:
@@ -214,18 +214,40 @@ func (r *round) release(old, next directory.Stored) {
 	}
 }
 
-// unblock activates the candidates that have a released address: the guard
-// own_address does not refuse them any more.
-func (r *round) unblock(next *directory.Snapshot) {
+// unblock activates the candidates that the guard own_address does not refuse any
+// more because a user gave an address up. The guard folds +tags, so every
+// candidate is looked at: a second for a million, when somebody leaves.
+//
+// A round that goes on for one that was cut off cannot know what users gave up in
+// the part that was committed: it owes everybody a look-back.
+func (r *round) unblock(ctx context.Context, next *directory.Snapshot) error {
+	if r.resumed && r.k.meta.Ready {
+		r.batch.Activations = append(r.batch.Activations, store.Activation{Since: r.now.Add(-r.k.cfg.Backfill)})
+	}
+	free := map[string]bool{}
 	for _, key := range r.released {
-		if next.OwnAddress(message.FoldGuard(key)) {
-			continue
+		if guardKey := message.FoldGuard(key); !next.OwnAddress(guardKey) {
+			free[guardKey] = true
 		}
-		for _, e := range next.Lookup(key) {
-			if e.Inactive == "" {
-				r.activate(e.Ref, nil, []string{key})
-			}
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	var after *[16]byte
+	for {
+		rows, err := r.k.page(ctx, directory.KindCandidate, after, nil)
+		if err != nil {
+			return err
 		}
+		for _, row := range rows {
+			r.activate(row.Ref, nil, slices.DeleteFunc(slices.Clone(row.active), func(key string) bool {
+				return !free[message.FoldGuard(key)]
+			}))
+		}
+		if len(rows) < pageSize {
+			return nil
+		}
+		after = &rows[len(rows)-1].key
 	}
 }
 
@@ -247,6 +269,19 @@ func (r *round) activate(ref string, old, active []string) {
 			})
 		}
 	}
+}
+
+// kept are the addresses that need no look-back because they were active before.
+// When one of a candidate's goes, none of the others counts: a page may have been
+// decided by the one that goes, and its commit drops the match although the mail
+// names another one too.
+func kept(old, active []string) []string {
+	for _, key := range old {
+		if !slices.Contains(active, key) {
+			return nil
+		}
+	}
+	return old
 }
 
 // flush commits a full batch in the middle of a round and marks the directory
@@ -305,7 +340,9 @@ func (r *round) boundActivations() {
 func (r *round) finish(ctx context.Context) error {
 	k := r.k
 	next := r.index.Build(k.revision + 1)
-	r.unblock(next)
+	if err := r.unblock(ctx, next); err != nil {
+		return err
+	}
 	if !r.healing {
 		r.conflicts(next)
 		r.meta.Unfinished = false

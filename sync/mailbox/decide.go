@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,17 +14,22 @@ import (
 	"mailsyncd/store"
 )
 
+// scope is what a walk's pages are decided for.
+type scope struct {
+	origin  store.Origin
+	horizon time.Time
+	// only is the candidate a task is about, "" for all.
+	only string
+}
+
 // decide turns a page into the batch of what matched. Every message of the page
 // is decided against one snapshot, whose revision the batch carries.
-func (p *pass) decide(page providers.Page, horizon time.Time, origin store.Origin) store.Batch {
+func (p *pass) decide(page providers.Page, sc scope) store.Batch {
 	snap, guards := p.cfg.Directory(), p.cfg.Matcher()
-	b := store.Batch{Revision: snap.Revision(), Origin: origin, Now: time.Now().UTC()}
+	b := store.Batch{Revision: snap.Revision(), Origin: sc.origin, Now: time.Now().UTC()}
 	for i := range page.Messages {
 		msg := &page.Messages[i]
-		d := guards.Decide(matcher.Mail{
-			Header: &msg.Header, Mailbox: p.cfg.ID,
-			Arrival: msg.Arrival, Horizon: horizon, Ignored: msg.Ignored,
-		}, snap)
+		d := p.judge(msg, sc, guards, snap)
 		p.cfg.Metrics.decided(msg.Header.Problems, d)
 		if len(d.Matches) > 0 {
 			b.Messages = append(b.Messages, p.matched(msg, d, guards))
@@ -32,6 +38,18 @@ func (p *pass) decide(page providers.Page, horizon time.Time, origin store.Origi
 	p.report.Scanned += len(page.Messages)
 	p.cfg.Metrics.scanned(p.cfg.Provider, len(page.Messages), page.Unreadable)
 	return b
+}
+
+// judge decides one header.
+func (m *Mailbox) judge(msg *providers.Message, sc scope, guards *matcher.Matcher, snap Snapshot) matcher.Decision {
+	d := guards.Decide(matcher.Mail{
+		Header: &msg.Header, Mailbox: m.cfg.ID,
+		Arrival: msg.Arrival, Horizon: sc.horizon, Ignored: msg.Ignored,
+	}, snap)
+	if sc.only != "" {
+		d.Matches = slices.DeleteFunc(d.Matches, func(match matcher.Match) bool { return match.Ref != sc.only })
+	}
+	return d
 }
 
 // matched is what is kept of a message: its identity, computed before privacy
@@ -46,7 +64,7 @@ func (p *pass) matched(msg *providers.Message, d matcher.Decision, guards *match
 		Header:    msg.Header,
 	}
 	for _, m := range d.Matches {
-		out.Pairs = append(out.Pairs, store.Pair{Candidate: m.Ref, Key: m.Key, Address: m.Address, Fields: m.Fields})
+		out.Pairs = append(out.Pairs, store.Pair{Candidate: m.Ref, Key: m.Key, Also: m.Also, Address: m.Address, Fields: m.Fields})
 	}
 	p.cfg.Privacy.apply(&out, guards.Company)
 	return out
@@ -72,6 +90,9 @@ func (v Privacy) apply(m *store.Matched, company func(key string) bool) {
 	keep := make(map[string]bool, len(m.Pairs))
 	for _, pair := range m.Pairs {
 		keep[pair.Key] = true
+		for _, key := range pair.Also {
+			keep[key] = true
+		}
 	}
 	h := &m.Header
 	for _, field := range []*[]message.Address{&h.From, &h.Sender, &h.ReplyTo, &h.To, &h.Cc, &h.Bcc} {
@@ -102,8 +123,9 @@ func (p *pass) commit(ctx context.Context, task string, version uint64, b store.
 	if err != nil {
 		return b.State, fmt.Errorf("committing a page: %w", err)
 	}
-	p.report.Matched += done.New
-	p.cfg.Metrics.matched(p.cfg.Provider, b.Origin, done.New)
+	p.report.Matched += done.Messages
+	p.fresh, p.ended = done.New, done.Ended
+	p.cfg.Metrics.matched(p.cfg.Provider, b.Origin, done.Messages)
 	b.State.Version = done.Version
 	return b.State, nil
 }

@@ -78,7 +78,8 @@ func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, s
 func (p *pass) next(ctx context.Context, row store.Mailbox, walk store.WalkState) (providers.Page, error) {
 	window := providers.Window{Since: p.windowStart(row)}
 	page, err := p.session.Next(ctx, providers.Cursor(walk.Cursor), window)
-	if errors.Is(err, providers.ErrCursorExpired) {
+	if errors.Is(err, providers.ErrCursorExpired) && !p.restarted {
+		p.restarted = true // once a pass: a server that forgets at once is a failure
 		cur, err := p.session.Start(ctx, window.Since)
 		if err != nil {
 			return page, fmt.Errorf("walking the window again: %w", err)
@@ -119,7 +120,7 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	if row.LastSuccess.IsZero() {
 		origin = store.OriginBackfill
 	}
-	b := p.decide(page, row.Horizon, origin)
+	b := p.decide(page, scope{origin: origin, horizon: row.Horizon})
 	b.State = walk
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))

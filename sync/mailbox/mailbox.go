@@ -8,6 +8,10 @@
 //	          walk the window for them, as if they had been there first
 //	audit     once a day, three days of headers are read and decided again; the
 //	          ledger drops what was delivered, so only what was missed is left
+//	tasks     what an operator asked for: resync, redeliver, and the headers that
+//	          an erased event needs to be replayed
+//	reconcile once a day, and on demand: count what the window holds against the
+//	          ledger; nothing may be unaccounted for
 //
 // Why a crash anywhere is harmless: a page's matches and the cursor behind it
 // are one commit (store.Walks.Advance), so what a crash repeats is at most the
@@ -35,6 +39,8 @@ import (
 // Store is what a pass needs of the store.
 type Store interface {
 	store.Walks
+	store.Tasks
+	store.Ledger
 	// Room fails with store.ErrFull when nothing may be added to the outbox.
 	Room(ctx context.Context) error
 }
@@ -76,9 +82,12 @@ type Config struct {
 	// Backfill is how far before the first sync mail is in scope.
 	Backfill time.Duration
 	// Budget bounds a pass; what is left goes on in the next. Zero: 15 minutes.
-	Budget  time.Duration
-	Metrics *Metrics
-	Log     *slog.Logger
+	Budget time.Duration
+	// Reconcile is how often the window is counted against the ledger. Zero:
+	// only on demand.
+	Reconcile time.Duration
+	Metrics   *Metrics
+	Log       *slog.Logger
 }
 
 // Mailbox runs passes over one mailbox and keeps its state. Its methods may be
@@ -102,7 +111,7 @@ func New(cfg Config) *Mailbox {
 // Report says what a pass did.
 type Report struct {
 	Scanned int // headers read
-	Matched int // messages that entered the ledger or gained a candidate
+	Matched int // messages that entered the ledger, or gained a candidate
 	// More tells that the budget ended before the work: pass again soon.
 	More bool
 }
@@ -142,12 +151,19 @@ type pass struct {
 	session  providers.Mailbox
 	deadline time.Time
 	report   Report
+	// fresh is how many pairs the last commit brought into the ledger.
+	fresh int
+	// ended tells that the last commit found all that its task was looking for:
+	// its walk is over, whatever the server still has.
+	ended bool
+	// restarted tells that the main walk began again in this pass.
+	restarted bool
 }
 
 // run drains what is new, then does what is owed, each only while the budget
 // lasts.
 func (p *pass) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{p.drain, p.lookBack, p.audit} {
+	for _, step := range []func(context.Context) error{p.drain, p.lookBack, p.audit, p.tasks, p.dailyReconcile} {
 		if err := step(ctx); err != nil || p.report.More {
 			return err
 		}

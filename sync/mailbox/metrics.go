@@ -1,6 +1,8 @@
 package mailbox
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +14,7 @@ import (
 
 // Metrics are the collectors of all mailboxes. No label names a person.
 type Metrics struct {
-	duration   *prometheus.HistogramVec // provider; result: ok, or a class of providers
+	duration   *prometheus.HistogramVec // provider; result: ok, cancelled, stopped, or a class of providers
 	headers    *prometheus.CounterVec   // provider
 	matches    *prometheus.CounterVec   // provider; origin
 	refused    *prometheus.CounterVec   // guard
@@ -28,9 +30,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "Duration of passes over one mailbox.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900},
 		}, []string{"provider", "result"}),
-		headers: counter("mailsyncd_messages_scanned_total", "Headers read and decided.", "provider"),
-		matches: counter("mailsyncd_messages_matched_total", "Pairs of message and candidate that entered the ledger.", "provider", "origin"),
-		refused: counter("mailsyncd_refused_total", "Mails that named a candidate and were refused, by guard.", "guard"),
+		headers: counter("mailsyncd_messages_scanned_total", "Headers read and decided, those of look-backs, audits and tasks too.", "provider"),
+		matches: counter("mailsyncd_messages_matched_total", "Messages that entered the ledger or gained a candidate.", "provider", "origin"),
+		refused: counter("mailsyncd_refused_total", "Headers that named a candidate and were refused, by guard; reading one again counts again.", "guard"),
 		problems: counter("mailsyncd_header_problems_total",
 			"Header fields that could not be read whole; the rest of the mail was decided.", "problem"),
 		unreadable: counter("mailsyncd_unreadable_messages_total",
@@ -48,11 +50,21 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 func (m *Metrics) passed(provider string, d time.Duration, err error) {
-	result := "ok"
-	if c := providers.Classify(err); c != providers.ClassNone {
-		result = string(c)
+	m.duration.WithLabelValues(provider, result(err)).Observe(d.Seconds())
+}
+
+// result is how a pass ended. What ends it on our side (the daemon stops, the
+// outbox is full, there is no directory yet) is not the server's fault.
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "cancelled"
+	case errors.Is(err, ErrNotReady), errors.Is(err, store.ErrFull):
+		return "stopped"
 	}
-	m.duration.WithLabelValues(provider, result).Observe(d.Seconds())
+	return string(providers.Classify(err))
 }
 
 func (m *Metrics) scanned(provider string, headers, unreadable int) {
@@ -62,9 +74,9 @@ func (m *Metrics) scanned(provider string, headers, unreadable int) {
 	}
 }
 
-func (m *Metrics) matched(provider string, origin store.Origin, pairs int) {
-	if pairs > 0 {
-		m.matches.WithLabelValues(provider, string(origin)).Add(float64(pairs))
+func (m *Metrics) matched(provider string, origin store.Origin, messages int) {
+	if messages > 0 {
+		m.matches.WithLabelValues(provider, string(origin)).Add(float64(messages))
 	}
 }
 

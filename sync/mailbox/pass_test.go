@@ -162,6 +162,24 @@ func TestLookBackWalksForAllWhenTheLogIsTooShort(t *testing.T) {
 	})
 }
 
+// The drain notes its success before the look-back runs, so the time of the last
+// poll says nothing of how old a forgotten activation is.
+func TestLookBackForAllReachesTheOldestActivation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, storetest.MemoryOptions{ActivationLog: 2})
+		w.candidate("ben", "ben@example.net")
+		id := w.mail("INBOX", "nora@example.net")
+		w.pass()
+		w.candidate("nora", "nora@example.net")
+		time.Sleep(16 * 24 * time.Hour) // away for longer than the backfill
+		for i := range 5 {
+			w.candidate(fmt.Sprintf("c%d", i), fmt.Sprintf("c%d@example.net", i))
+		}
+		w.pass()
+		w.wants(id + " nora")
+	})
+}
+
 // A budget of nothing still makes a page of progress per pass, and the work
 // ends complete.
 func TestBudgetSplitsTheWorkOverPasses(t *testing.T) {

@@ -101,9 +101,13 @@ func (m *Mailbox) Unsuspend(ctx context.Context) error {
 	})
 }
 
-// Resume ends a pause and forgets failures: the next pass tries afresh.
+// Resume ends a pause and forgets failures: the next pass tries afresh. A
+// suspended mailbox stays so: its user has to be enabled.
 func (m *Mailbox) Resume(ctx context.Context) error {
 	return m.change(ctx, func(row *store.Mailbox) {
+		if row.State == store.MailboxSuspended {
+			return
+		}
 		row.State, row.Class, row.Action, row.Err = store.MailboxActive, "", "", ""
 		row.Tries, row.RetryAt = 0, time.Time{}
 	})
@@ -179,8 +183,8 @@ func DropCursor(ctx context.Context, s store.Walks, id string, now time.Time) er
 		if err != nil {
 			return fmt.Errorf("reading a walk of mailbox %s: %w", id, err)
 		}
-		if state.Version == 0 {
-			continue
+		if state.Version == 0 && task != "" {
+			continue // the main walk is ended even if it never began: tasks wait behind it
 		}
 		if _, err := s.Advance(ctx, w, state.Version, store.Batch{Done: true, Now: now}); err != nil {
 			return fmt.Errorf("ending a walk of mailbox %s: %w", id, err)

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,7 +42,8 @@ func (p *pass) lookBack(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.walkBack(ctx, taskLookBack, walk, row.Horizon, store.OriginLookback, func(r *store.Mailbox) {
+	sc := scope{origin: store.OriginLookback, horizon: row.Horizon}
+	return p.walkBack(ctx, taskLookBack, walk, sc, func(r *store.Mailbox) {
 		r.LookedBack = max(r.LookedBack, walk.Revision)
 	})
 }
@@ -61,11 +63,12 @@ func (p *pass) owed(ctx context.Context, row store.Mailbox) (store.WalkState, bo
 		return store.WalkState{}, false, nil
 	}
 	walk := store.WalkState{Revision: upTo, Started: time.Now().UTC()}
-	if walk.Since = p.earliest(acts); !whole {
-		walk.Since = p.forgotten(row)
-	}
 	if whole {
-		walk.Addresses = addresses(acts)
+		walk.Since, walk.Addresses = p.earliest(acts), addresses(acts)
+	} else {
+		// The log of activations no longer reaches back, so nobody knows how old
+		// the oldest is. All began after the first sync: the horizon covers them.
+		walk.Since = row.Horizon
 	}
 	return walk, true, nil
 }
@@ -80,15 +83,6 @@ func (p *pass) earliest(acts []store.Activation) time.Time {
 		}
 	}
 	return since
-}
-
-// forgotten is where a look-back begins when the log of activations no longer
-// reaches back: none of them is older than the last poll that was noted.
-func (p *pass) forgotten(row store.Mailbox) time.Time {
-	if row.LastSuccess.IsZero() {
-		return row.Horizon
-	}
-	return row.LastSuccess.Add(-successEvery - p.cfg.Backfill)
 }
 
 // addresses lists the activated addresses, or nil for "walk for all".
@@ -127,7 +121,8 @@ func (p *pass) audit(ctx context.Context) error {
 		walk = store.WalkState{Since: now.Add(-auditWindow), Started: now}
 	}
 	before := p.report.Matched
-	err = p.walkBack(ctx, taskAudit, walk, row.Horizon, store.OriginRepair, func(r *store.Mailbox) { r.LastAudit = now })
+	sc := scope{origin: store.OriginRepair, horizon: row.Horizon}
+	err = p.walkBack(ctx, taskAudit, walk, sc, func(r *store.Mailbox) { r.LastAudit = now })
 	if found := p.report.Matched - before; found > 0 {
 		p.cfg.Log.Warn("the daily audit found mail that polling had missed",
 			"event", "audit_found", "matched", found)
@@ -159,14 +154,17 @@ func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
 // walkBack runs a walk over old mail to its end or to the end of the budget.
 // Every page is committed with the walk's own cursor, so a killed daemon goes
 // on where it stood; finish changes the mailbox's row with the last page.
-func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, horizon time.Time, origin store.Origin, finish func(*store.Mailbox)) error {
+//
+// ErrConflict means that a purge made the walk begin again while its page was
+// read: it is read from the start with the next pass.
+func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, sc scope, finish func(*store.Mailbox)) error {
 	query := providers.Query{Since: walk.Since, Addresses: walk.Addresses}
 	for !p.spent() {
-		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
+		page, err := p.search(ctx, query, walk.Cursor)
 		if err != nil {
 			return fmt.Errorf("walking back (%s): %w", task, err)
 		}
-		b := p.decide(page, horizon, origin)
+		b := p.decide(page, sc)
 		b.State, b.Done = walk, !page.More
 		b.State.Cursor = string(page.Next)
 		b.State.Scanned += uint64(len(page.Messages))
@@ -175,9 +173,25 @@ func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, 
 		if b.Done {
 			mutate = finish
 		}
-		if walk, err = p.commit(ctx, task, walk.Version, b, mutate); err != nil || b.Done {
+		walk, err = p.commit(ctx, task, walk.Version, b, mutate)
+		if errors.Is(err, store.ErrConflict) {
+			p.report.More = true
+			return nil
+		}
+		if err != nil || b.Done {
 			return err
 		}
 	}
 	return nil
+}
+
+// search asks for the page of a walk after its cursor. A cursor that the
+// provider cannot place any more (another provider's, or one whose listing the
+// server forgot) begins the walk again: the ledger drops what it repeats.
+func (p *pass) search(ctx context.Context, q providers.Query, cursor string) (providers.Page, error) {
+	page, err := p.session.Search(ctx, q, providers.Cursor(cursor))
+	if errors.Is(err, providers.ErrCursorExpired) && cursor != "" {
+		return p.session.Search(ctx, q, "")
+	}
+	return page, err
 }
