@@ -33,6 +33,8 @@ lint: ## gofmt, vet, staticcheck
 
 test: deps lint ## everything, as CI runs it
 	$(GO) test $(TEST_FLAGS) ./...
+	@echo "20,000 random lives, without the race detector (which plays 1,000 of them):"
+	$(GO) test -count 1 ./internal/proptest
 
 bench: deps ## speed and memory, each against a floor in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./...
