@@ -206,6 +206,7 @@ func (d *daemon) work(ctx context.Context) error {
 	g.Go(func() error { return d.watchFiles(ctx) })
 	g.Go(func() error { return d.maintain(ctx) })
 	if d.dry == nil {
+		g.Go(func() error { return d.checkStore(ctx) })
 		g.Go(func() error { return d.eraseLeftovers(ctx) })
 		g.Go(func() error { return d.followResyncs(ctx) })
 	} else {
@@ -302,12 +303,7 @@ func (d *daemon) directoryChanged(c dirsync.Change) {
 	}
 }
 
-func (d *daemon) wakeFollower() {
-	select {
-	case d.users <- struct{}{}:
-	default: // one is waiting already
-	}
-}
+func (d *daemon) wakeFollower() { wake(d.users) }
 
 // followUsers suspends and resumes mailboxes as users come and go, and ends what
 // the store interrupted: every storeRetry, until it is done.
