@@ -538,7 +538,8 @@ type Deliveries interface {
 	// its id becomes due now, and nothing else of it changes. A row whose payload
 	// retention erased gets a TaskReread, made in the same transaction. Limit 0
 	// means all. It may commit in pieces: after an error, calling again replays
-	// the rest.
+	// the rest. The purge of a candidate who is back is left out: posted again it
+	// would have the ATS erase what came since.
 	Replay(ctx context.Context, f EventFilter, now time.Time) (Replayed, error)
 	// Expire erases what retention allows to go. It does a bounded piece of work
 	// and tells whether more is left.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailsyncd/store"
@@ -62,6 +63,8 @@ type Courier struct {
 
 	wake chan struct{} // capacity 1: something may have changed
 
+	beat atomic.Int64 // when the loop last took a turn, Unix ns; 0: never
+
 	// flight and trouble belong to the loop.
 	flight  flight
 	trouble trouble
@@ -116,6 +119,16 @@ func (c *Courier) Notify() {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Beat returns when the loop last took a turn, zero before the first. It does so
+// every minute at least, whatever the endpoint does: an older beat means that the
+// loop hangs.
+func (c *Courier) Beat() time.Time {
+	if ns := c.beat.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
 }
 
 // Use makes p the poster of all attempts that begin from now on, for a
@@ -181,6 +194,7 @@ func (c *Courier) loop(ctx context.Context, jobs chan<- job) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		c.beat.Store(time.Now().UnixNano())
 		select {
 		case <-ctx.Done():
 			return

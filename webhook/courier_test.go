@@ -27,6 +27,18 @@ func TestAnEventIsPostedAsSoonAsItIsThere(t *testing.T) {
 	})
 }
 
+func TestTheLoopBeatsWhateverTheEndpointDoes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.ats.takes = func(post) time.Duration { return 10 * time.Minute }
+		w.start()
+		w.threads(1)
+		w.after(9 * time.Minute) // a post is under way
+		if age := time.Since(w.courier.Beat()); age > time.Minute {
+			t.Errorf("the last beat is %v old", age)
+		}
+	})
+}
+
 func TestStreamsRunInParallelAndEachHasOneInFlight(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.ats.takes = func(post) time.Duration { return time.Second }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"mailsyncd/directory"
 	"mailsyncd/matcher"
 	"mailsyncd/providers/imap"
+	"mailsyncd/store"
 	"mailsyncd/store/bolt"
 	dirsync "mailsyncd/sync/directory"
 	"mailsyncd/sync/mailbox"
@@ -35,6 +35,8 @@ const (
 	minFreeBytes = 256 << 20
 	// Secret files are looked at this often.
 	watchEvery = 3 * time.Second
+	// What failed by a store that may recover is tried again after this.
+	retryStoreAfter = 15 * time.Second
 )
 
 // daemon is all parts of a running mailsyncd. newDaemon builds them top to
@@ -58,11 +60,15 @@ type daemon struct {
 
 	dry *dryRun // nil: this is none
 
-	// reload holds one reload at a time; cfg is what is in force. walkAgain tells
-	// that guards were loosened and that the windows have to be walked for it.
-	reload       sync.Mutex
-	cfg          atomic.Pointer[config.Config]
-	walkAgain    bool
+	// cfg is what is in force. Whoever changes it, or carries it out, holds
+	// change, and so do the three below it.
+	change    gate
+	cfg       atomic.Pointer[config.Config]
+	posting   posting
+	walkAgain bool // guards were loosened: the windows have to be walked for it
+
+	unsettled    atomic.Bool   // what is in force is not yet carried out
+	storeRetry   time.Duration // retryStoreAfter, but for tests
 	reloadFailed atomic.Pointer[string]
 }
 
@@ -72,8 +78,8 @@ func newDaemon(cfg *config.Config, stderr io.Writer, dry *dryRun) (*daemon, erro
 	d := &daemon{
 		dry:     dry,
 		started: time.Now(), level: &slog.LevelVar{}, reg: prometheus.NewRegistry(),
-		watcher: config.NewWatcher(watchEvery),
-		users:   make(chan struct{}, 1), asked: make(chan struct{}, 1), ready: make(chan struct{}),
+		watcher: config.NewWatcher(watchEvery), change: newGate(), storeRetry: retryStoreAfter,
+		users: make(chan struct{}, 1), asked: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	d.log = newLogger(cfg.Log, d.level, stderr)
 	d.cfg.Store(cfg)
@@ -124,12 +130,13 @@ func (d *daemon) openFile(cfg *config.Config, path string, keys bolt.Keys, minFr
 
 // buildParts makes everything that stands on the store.
 func (d *daemon) buildParts(cfg *config.Config) error {
-	poster, err := d.poster(cfg)
+	posting, err := d.draftPosting(cfg)
 	if err != nil {
 		return &usageError{err}
 	}
+	d.posting = posting
 	d.courier, err = webhook.New(webhook.Config{
-		Outbox: d.store, Stats: d.store, Poster: poster, Log: d.log, Registerer: d.reg,
+		Outbox: d.store, Stats: d.store, Poster: posting.poster, Log: d.log, Registerer: d.reg,
 		Concurrency: cfg.Webhook.Concurrency,
 	})
 	if err != nil {
@@ -151,8 +158,10 @@ func (d *daemon) buildParts(cfg *config.Config) error {
 	return nil
 }
 
-// close lets go of the store: the last thing to end.
+// close lets go of the store: the last thing to end. A reload that was asked for
+// over the socket may still be at work in it, and no other begins afterwards.
 func (d *daemon) close() error {
+	_ = d.change.enter(context.Background()) // never given up
 	if err := d.store.Close(); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
@@ -197,6 +206,7 @@ func (d *daemon) work(ctx context.Context) error {
 	g.Go(func() error { return d.watchFiles(ctx) })
 	g.Go(func() error { return d.maintain(ctx) })
 	if d.dry == nil {
+		g.Go(func() error { return d.checkStore(ctx) })
 		g.Go(func() error { return d.eraseLeftovers(ctx) })
 		g.Go(func() error { return d.followResyncs(ctx) })
 	} else {
@@ -219,8 +229,8 @@ func (d *daemon) work(ctx context.Context) error {
 // poll runs the schedule once a complete directory is there: at once where the
 // store has one, whatever the file says.
 func (d *daemon) poll(ctx context.Context) error {
-	if err := d.keeper.Load(ctx); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("loading the directory from the store: %w", err)
+	if err := d.loadDirectory(ctx); err != nil {
+		return err
 	}
 	if d.keeper.Snapshot() == nil {
 		d.log.Info("no complete directory yet: nothing is polled before it has been read",
@@ -231,11 +241,54 @@ func (d *daemon) poll(ctx context.Context) error {
 		return nil
 	case <-d.ready:
 	}
-	if err := d.fleet.apply(ctx, d.cfg.Load()); err != nil {
-		return fmt.Errorf("scheduling the mailboxes: %w", err)
+	if err := d.scheduleAll(ctx); err != nil {
+		return err
 	}
 	d.log.Info("polling", "event", "polling", "mailboxes", len(d.cfg.Load().Mailboxes))
 	return d.fleet.schedule.Run(ctx)
+}
+
+// loadDirectory reads the store's directory. A store that cannot be read now, on
+// a full disk say, is tried again; one that never can ends the daemon.
+func (d *daemon) loadDirectory(ctx context.Context) error {
+	for {
+		err := d.keeper.Load(ctx)
+		switch {
+		case err == nil, ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrUnusable):
+			return fmt.Errorf("loading the directory from the store: %w", err)
+		}
+		select { // the keeper has logged it
+		case <-ctx.Done():
+			return nil
+		case <-time.After(d.storeRetry):
+		}
+	}
+}
+
+// scheduleAll is the first apply of the process. What fails of it is tried again
+// beside the polling.
+func (d *daemon) scheduleAll(ctx context.Context) error {
+	if err := d.change.enter(ctx); err != nil {
+		return nil // stopping
+	}
+	defer d.change.leave()
+	err := d.fleet.apply(ctx, d.cfg.Load())
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return nil
+	case errors.Is(err, store.ErrUnusable):
+		return fmt.Errorf("scheduling the mailboxes: %w", err)
+	}
+	d.settleLater()
+	return nil
+}
+
+// settleLater has followUsers carry out what is in force.
+func (d *daemon) settleLater() {
+	d.unsettled.Store(true)
+	d.wakeFollower()
 }
 
 // directoryChanged is called by the keeper, which must not be kept waiting.
@@ -245,27 +298,59 @@ func (d *daemon) directoryChanged(c dirsync.Change) {
 	default:
 		close(d.ready)
 	}
-	if !c.Users {
-		return
-	}
-	select {
-	case d.users <- struct{}{}:
-	default: // one is waiting already
+	if c.Users {
+		d.wakeFollower()
 	}
 }
 
-// followUsers suspends and resumes mailboxes as users come and go.
+func (d *daemon) wakeFollower() { wake(d.users) }
+
+// followUsers suspends and resumes mailboxes as users come and go, and ends what
+// the store interrupted: every storeRetry, until it is done.
 func (d *daemon) followUsers(ctx context.Context) error {
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.users:
+		case <-retry.C:
 		}
-		if err := d.fleet.usersChanged(ctx); err != nil && ctx.Err() == nil {
+		err := d.catchUp(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			told = ""
+			continue
+		case errors.Is(err, store.ErrUnusable):
 			return fmt.Errorf("following the directory's users: %w", err)
 		}
+		if text := err.Error(); text != told {
+			told = text
+			d.log.Error("mailboxes could not be brought into line with the configuration and the directory's users; it is tried again",
+				"event", "mailboxes_unsettled", "err", err)
+		}
+		retry.Reset(d.storeRetry)
 	}
+}
+
+// catchUp brings the mailboxes into line with their users, and, if that is owed,
+// everything with the configuration in force.
+func (d *daemon) catchUp(ctx context.Context) error {
+	if err := d.change.enter(ctx); err != nil {
+		return err
+	}
+	defer d.change.leave()
+	var err error
+	if d.unsettled.Swap(false) {
+		err = d.settle(context.WithoutCancel(ctx))
+		d.unsettled.Store(err != nil)
+	}
+	return errors.Join(err, d.fleet.usersChanged(ctx))
 }
 
 // watchFiles takes changed secrets up: parked mailboxes try at once, and so
@@ -274,10 +359,12 @@ func (d *daemon) watchFiles(ctx context.Context) error {
 	d.watcher.Watch(d.cfg.Load().WatchedFiles())
 	err := d.watcher.Run(ctx, func(changed []string) {
 		cfg := d.cfg.Load()
-		d.log.Info("files changed and were read again", "event", "files_changed", "files", changed)
-		d.fleet.filesChanged(cfg.MailboxesUsing(changed))
+		boxes := cfg.MailboxesUsing(changed)
+		// Not their paths: {address} may stand in them.
+		d.log.Info("files changed and were read again", "event", "files_changed", "files", len(changed), "mailboxes", boxes[:min(len(boxes), maxTrouble)])
+		d.fleet.filesChanged(boxes)
 		if usesWebhookFile(cfg, changed) {
-			d.renewPoster(cfg)
+			d.renewPoster(ctx)
 		}
 	})
 	if ctx.Err() != nil {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,23 +183,78 @@ func TestReplayOfAnErasedPayload(t *testing.T) {
 
 // SIGUSR1 takes the resync file of a running daemon.
 func TestUserSignalTakesTheResyncFile(t *testing.T) {
-	safe := make(chan os.Signal, 8) // before obey listens, the signal would end the tests
-	signal.Notify(safe, syscall.SIGUSR1)
-	defer signal.Stop(safe)
+	ears := listenSignals(func(int) { t.Error("the process was ended") })
+	defer ears.close()
 	r := newRig(t, job9, nora)
 	r.mail("rita", "INBOX", "old@test", "nora@example.net", 3*month)
-	r.run()
-	stopped, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); r.obey(t.Context(), stopped) }()
-	defer func() { close(stopped); <-ended }()
 	r.write("resync", "cand_nora\n")
-	r.until("the file is taken", func() bool {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
-			t.Fatal(err)
-		}
-		return r.read("resync") == "(none)"
-	})
+	hear(t, syscall.SIGUSR1, func() bool { return len(ears.resync) == 1 }) // during the start
+	r.obeying(ears)
+	r.until("the file is taken", func() bool { return r.read("resync") == "(none)" })
 	r.wants("resync old@test cand_nora")
+}
+
+// hear sends this process a signal and waits until that was noticed.
+func hear(t *testing.T, s syscall.Signal, noticed func() bool) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); !noticed(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%v was not heard", s)
+		}
+	}
+}
+
+// obeying runs the daemon under its signals until the test's end.
+func (r *rig) obeying(ears *ears) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.runObedient(ctx, ears) }()
+	r.t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, r.close()); err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+// A reload that was asked for during the start comes after it, and one that is
+// under way when the daemon is told to stop is ended before the store is closed.
+func TestHangUpSignalAroundStartAndEnd(t *testing.T) {
+	ears := listenSignals(func(int) { t.Error("the process was ended") })
+	defer ears.close()
+	r := newRig(t, job9, nora)
+	r.yaml("example.com")
+	r.amend("sync: {", "sync: {interval: 7m, ")
+	hear(t, syscall.SIGHUP, func() bool { return len(ears.reload) == 1 })
+	r.obeying(ears)
+	r.until("the reload is in force", func() bool {
+		m := r.fleet.member("rita")
+		return m != nil && m.cfg.Interval == 7*time.Minute && strings.Contains(r.log.String(), "event=reloaded")
+	})
+	hear(t, syscall.SIGHUP, func() bool { return len(ears.reload) == 0 })
+}
+
+// The second signal to stop is heard whatever the daemon is doing.
+func TestSecondSignalToStopEndsTheProcess(t *testing.T) {
+	main, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
+	defer stop()
+	exited := make(chan int, 1)
+	ears := listenSignals(func(code int) { exited <- code })
+	defer ears.close()
+	hear(t, syscall.SIGTERM, func() bool { return main.Err() != nil })
+	// The kernel hands the same signal over once: wait until the ears took it.
+	hear(t, syscall.SIGTERM, func() bool { return len(exited) == 1 || len(ears.signals) == 0 })
+	select {
+	case code := <-exited:
+		if code != exitFailed {
+			t.Errorf("exit code %d", code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the second signal was not heard")
+	}
 }
 
 // ---- dry run -------------------------------------------------------------

@@ -44,6 +44,21 @@ func (d *daemon) maintain(ctx context.Context) error {
 	}
 }
 
+// checkStore opens every row of the store once after the start, beside the work:
+// damage that nobody reads by chance is found while backups from before it are
+// still kept. It ends the daemon, as any damage does.
+func (d *daemon) checkStore(ctx context.Context) error {
+	err := d.store.Check(ctx)
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return nil
+	case errors.Is(err, store.ErrUnusable):
+		return fmt.Errorf("checking the store: %w", err)
+	}
+	d.log.Error("the store could not be checked; it is checked at the next start", "event", "store_unchecked", "err", err)
+	return nil
+}
+
 // expire erases what retention allows to go, piece by piece.
 func (d *daemon) expire(ctx context.Context) error {
 	for {

@@ -105,6 +105,18 @@ func TestManualListsEveryAlert(t *testing.T) {
 	}
 }
 
+// A missing password of one mailbox, which `check` refuses, must not keep the
+// daemon from starting.
+func TestUnitStartsTheDaemonWithoutCheckingEverything(t *testing.T) {
+	unit, err := os.ReadFile(filepath.Join(repository, "deploy", "mailsyncd.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(unit), "ExecStartPre") || !strings.Contains(string(unit), "ExecStart=/usr/local/bin/mailsyncd serve") {
+		t.Error("the unit does more than to serve")
+	}
+}
+
 // docs/PRIVACY.md names tests for its claims; each must be there, in its room.
 func TestPrivacyNamesRealTests(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(repository, "docs", "PRIVACY.md"))

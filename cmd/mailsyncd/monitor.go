@@ -15,8 +15,12 @@ import (
 // server or the ATS: a restart of ours would not mend theirs.
 
 const (
-	// loopDead is how old the schedule's last turn may be; it takes one a minute.
+	// loopDead is how old the last turn of the schedule and of the courier may be;
+	// they take one a minute.
 	loopDead = 5 * time.Minute
+	// keeperDead is the same for the directory, which looks every few seconds but
+	// may read for minutes between two commits.
+	keeperDead = 30 * time.Minute
 	// checkTime bounds what a health check waits for the store.
 	checkTime = 5 * time.Second
 )
@@ -47,13 +51,32 @@ func health(f func(ctx context.Context) error) http.HandlerFunc {
 
 // healthy: the loops run and the store can be written.
 func (d *daemon) healthy(ctx context.Context) error {
-	if beat := d.fleet.schedule.Beat(); !beat.IsZero() && time.Since(beat) > loopDead {
-		return fmt.Errorf("the schedule has not moved since %s", beat.UTC().Format(time.RFC3339))
+	for _, loop := range []struct {
+		name string
+		beat time.Time
+		dead time.Duration
+	}{
+		{"the schedule", d.fleet.schedule.Beat(), loopDead},
+		{"the webhook's courier", d.courier.Beat(), loopDead},
+		{"the directory's keeper", d.keeper.Beat(), keeperDead},
+	} {
+		if err := alive(loop.name, loop.beat, loop.dead, time.Now()); err != nil {
+			return err
+		}
 	}
 	if err := d.store.Writable(ctx); err != nil {
 		return fmt.Errorf("the store cannot be written: %w", err)
 	}
 	return nil
+}
+
+// alive tells from a loop's last turn whether it hangs; one that has not begun
+// does not.
+func alive(name string, beat time.Time, dead time.Duration, now time.Time) error {
+	if beat.IsZero() || now.Sub(beat) <= dead {
+		return nil
+	}
+	return fmt.Errorf("%s has not moved since %s", name, beat.UTC().Format(time.RFC3339))
 }
 
 // isReady: configuration and directory are loaded.

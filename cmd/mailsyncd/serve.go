@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,8 @@ const gcPercent = 50
 
 // serve runs the daemon until ctx ends.
 func serve(ctx context.Context, env *environment, file string) error {
+	ears := listenSignals(os.Exit)
+	defer ears.close()
 	if env.getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -67,11 +70,13 @@ func serve(ctx context.Context, env *environment, file string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.runObedient(ctx), d.close())
+	return errors.Join(d.runObedient(ctx, ears), d.close())
 }
 
 // serveDry is serve on a store that is thrown away, with a printer for a webhook.
 func serveDry(ctx context.Context, env *environment, file string) (err error) {
+	ears := listenSignals(os.Exit)
+	defer ears.close()
 	cfg, err := config.Load(file)
 	if err != nil {
 		return err
@@ -86,39 +91,73 @@ func serveDry(ctx context.Context, env *environment, file string) (err error) {
 		return err
 	}
 	d.log.Info("dry run: nothing is recorded and nothing is posted", "event", "dry_run")
-	err = d.runObedient(ctx)
+	err = d.runObedient(ctx, ears)
 	dry.sum(d)
 	return errors.Join(err, d.close())
 }
 
-// runObedient runs the daemon and takes its signals meanwhile.
-func (d *daemon) runObedient(ctx context.Context) error {
-	stopped := make(chan struct{})
-	defer close(stopped)
-	go d.obey(ctx, stopped)
-	return d.run(ctx)
+// runObedient runs the daemon and does what its signals ask for. A reload that is
+// under way at the end is waited for: it works in the store.
+func (d *daemon) runObedient(ctx context.Context, ears *ears) error {
+	obeying, stop := context.WithCancel(ctx)
+	var obedience sync.WaitGroup
+	obedience.Go(func() { follow(obeying, ears.reload, func() { _, _ = d.Reload(obeying) }) }) // logged, counted, shown by status
+	obedience.Go(func() { follow(obeying, ears.resync, d.ask) })
+	err := d.run(ctx)
+	stop()
+	obedience.Wait()
+	return err
 }
 
-// obey takes the signals of a running daemon: SIGHUP reloads; SIGUSR1 takes the
-// resync file and polls every mailbox; a second SIGTERM
-// or SIGINT, after the first has ended ctx, ends the process at once.
-func (d *daemon) obey(ctx context.Context, stopped <-chan struct{}) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
+// follow does what is asked for until ctx ends.
+func follow(ctx context.Context, asked <-chan struct{}, do func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+			do()
+		}
+	}
+}
+
+// ears hear the signals of a daemon from before its start, which may take long,
+// to after its end: SIGHUP asks for a reload, SIGUSR1 for the resync file and a
+// poll of every mailbox; a second SIGTERM or SIGINT, after the first has ended
+// main's context, ends the process at once, whatever is under way.
+type ears struct {
+	signals        chan os.Signal
+	reload, resync chan struct{} // capacity 1: asked for, not yet begun
+	deaf           chan struct{} // closed to end
+	ended          chan struct{}
+}
+
+func listenSignals(exit func(code int)) *ears {
+	e := &ears{
+		signals: make(chan os.Signal, 8),
+		reload:  make(chan struct{}, 1), resync: make(chan struct{}, 1),
+		deaf: make(chan struct{}), ended: make(chan struct{}),
+	}
+	signal.Notify(e.signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGINT, syscall.SIGTERM)
+	go e.listen(exit)
+	return e
+}
+
+func (e *ears) listen(exit func(code int)) {
+	defer close(e.ended)
 	told := false // to stop; main's context has heard it too
 	for {
 		select {
-		case <-stopped:
+		case <-e.deaf:
 			return
-		case s := <-signals:
+		case s := <-e.signals:
 			switch {
 			case s == syscall.SIGHUP:
-				_, _ = d.Reload(ctx) // logged, counted, shown by status
+				wake(e.reload)
 			case s == syscall.SIGUSR1:
-				d.ask()
+				wake(e.resync)
 			case told:
-				os.Exit(exitFailed)
+				exit(exitFailed)
 			default:
 				told = true
 			}
@@ -126,10 +165,19 @@ func (d *daemon) obey(ctx context.Context, stopped <-chan struct{}) {
 	}
 }
 
-// ask has the resync file taken, soon.
-func (d *daemon) ask() {
+func (e *ears) close() {
+	signal.Stop(e.signals)
+	close(e.deaf)
+	<-e.ended
+}
+
+// wake never blocks: who is awake already has one more turn.
+func wake(c chan<- struct{}) {
 	select {
-	case d.asked <- struct{}{}:
-	default: // one is waiting already
+	case c <- struct{}{}:
+	default:
 	}
 }
+
+// ask has the resync file taken, soon.
+func (d *daemon) ask() { wake(d.asked) }

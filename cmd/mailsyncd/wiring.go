@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -135,14 +136,60 @@ func usesWebhookFile(cfg *config.Config, files []string) bool {
 	})
 }
 
+// posting is a poster and a digest of what it was made of.
+type posting struct {
+	poster webhook.Poster
+	digest [sha256.Size]byte
+}
+
+// draftPosting makes the posting of a configuration: the one in force, if nothing
+// that it is made of has changed. The caller holds d.change.
+func (d *daemon) draftPosting(cfg *config.Config) (posting, error) {
+	digest := postingDigest(cfg.Webhook) // before the poster: what changes in between is seen the next time
+	if d.posting.poster != nil && digest == d.posting.digest {
+		return d.posting, nil
+	}
+	poster, err := d.poster(cfg)
+	return posting{poster, digest}, err
+}
+
+// postingDigest stands for all that decides how an event is posted.
+func postingDigest(w config.Webhook) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %v %d", w.URL, w.AllowNetworks, w.Timeout) // concurrency waits for a restart
+	for _, file := range []string{w.SecretFile, w.CAFile, w.ClientCertFile, w.ClientKeyFile} {
+		content, err := os.ReadFile(file)
+		fmt.Fprintf(h, "%q %q %v", file, content, err != nil)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// use posts with another posting from now on. The courier then forgets that the
+// endpoint asked for a pause, so it is not told of one that is the same.
+func (d *daemon) use(p posting) {
+	if p.digest == d.posting.digest {
+		return
+	}
+	d.courier.Use(p.poster)
+	if old, ok := d.posting.poster.(*webhook.HTTPPoster); ok {
+		old.Close()
+	}
+	d.posting = p
+}
+
 // renewPoster posts with the files as they are now. While they cannot be used,
 // the poster of before stays.
-func (d *daemon) renewPoster(cfg *config.Config) {
-	poster, err := d.poster(cfg)
+func (d *daemon) renewPoster(ctx context.Context) {
+	if err := d.change.enter(ctx); err != nil {
+		return // stopping
+	}
+	defer d.change.leave()
+	p, err := d.draftPosting(d.cfg.Load())
 	if err != nil {
 		d.log.Error("the webhook's files cannot be used, the ones before stay",
 			"event", "webhook_files_refused", "err", err)
 		return
 	}
-	d.courier.Use(poster)
+	d.use(p)
 }

@@ -66,6 +66,7 @@ func (r *replaying) event(no uint64, e *eventRow) {
 		t.hasten(no, e, r.now)
 		r.done.Replayed++
 	case e.State != store.EventDead && e.State != store.EventDelivered:
+	case t.outlived(e):
 	case t.has(bData, be8(no)) || t.has(bBodies, be8(no)):
 		t.replay(no, e, r.now)
 		r.done.Replayed++
@@ -144,4 +145,14 @@ func (r *replaying) reread() {
 		r.t.beginReread(event, no)
 	}
 	r.done.Tasks = []string{r.t.s.taskID(no)}
+}
+
+// outlived tells that an event is the purge of a candidate who is back. Posting
+// it again would have the ATS erase what was delivered since.
+func (t *tx) outlived(e *eventRow) bool {
+	if e.Type != store.CandidatePurged || len(e.Candidates) == 0 {
+		return false
+	}
+	_, back := t.row("candidate", e.Candidates[0])
+	return back
 }

@@ -253,6 +253,14 @@ var purgeTests = []subtest{
 		b.must(err, "replaying")
 		equal(b, "after a replay", pending(), []string{"nora", "omar"})
 	}},
+	{name: "the purge of a candidate who is back is not replayed", run: func(b *bench) {
+		b.candidates("nora", "omar")
+		b.purge("nora", "omar")
+		b.drain()
+		b.must(b.Change(b.ctx, store.Change{From: b.revision(), Clear: []string{"nora"}, Put: []store.Row{candidate("nora", address("nora"))}, Now: b.now}), "bringing back")
+		equal(b, "of one who is back", b.replay(store.EventFilter{Candidate: "nora"}).Replayed, 0)
+		equal(b, "of one who is not", b.replay(store.EventFilter{Candidate: "omar"}).Replayed, 1)
+	}},
 	{name: "a candidate can come back", run: func(b *bench) {
 		b.candidates("nora")
 		m := mail{id: "a", candidates: []string{"nora"}}

@@ -265,6 +265,7 @@ func (m *Memory) Replay(ctx context.Context, f store.EventFilter, now time.Time)
 				s.woken++
 				done.Replayed++
 			case e.State != store.EventDead && e.State != store.EventDelivered:
+			case s.outlived(e):
 			case e.Data != nil || e.Body != nil:
 				s.replay(e, now)
 				done.Replayed++
@@ -581,4 +582,13 @@ func (m *Memory) Rewrite(ctx context.Context, now time.Time) error {
 		s.erasure = store.Erasure{LastRewrite: ms(now)}
 		return nil
 	})
+}
+
+// outlived tells that an event is the purge of a candidate who is back.
+func (s *state) outlived(e *store.Event) bool {
+	if e.Type != store.CandidatePurged || len(e.Candidates) == 0 {
+		return false
+	}
+	_, back := s.rows[store.RowKey{Kind: "candidate", Ref: e.Candidates[0]}]
+	return back
 }

@@ -133,6 +133,20 @@ func (w *world) run() (pass func(time.Duration)) {
 	}
 }
 
+func TestTheLoopBeatsWhateverTheFileSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		if !w.keeper.Beat().IsZero() {
+			t.Error("a beat before the loop runs")
+		}
+		pass := w.run() // there is no file
+		pass(time.Hour)
+		if age := time.Since(w.keeper.Beat()); age > 30*time.Second {
+			t.Errorf("the last beat is %v old", age)
+		}
+	})
+}
+
 func TestTheLoopSeesEveryWayAFileChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

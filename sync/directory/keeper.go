@@ -82,6 +82,7 @@ type Keeper struct {
 	cfg  Config
 	door chan struct{} // holds one token: who takes it runs a round
 
+	beat      atomic.Int64 // when Run or a round last got on, Unix ns; 0: never
 	published atomic.Pointer[directory.Snapshot]
 	state     atomic.Pointer[Status]
 
@@ -133,10 +134,24 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
+		k.alive()
 		_ = k.enter(ctx, k.look) // reported by look
+		k.alive()
 		timer.Reset(k.cfg.Poll)
 	}
 }
+
+// Beat returns when Run last took a turn, or a round that it may be waiting for
+// last committed something; zero before the first turn. A beat many times older
+// than Poll means that the loop hangs.
+func (k *Keeper) Beat() time.Time {
+	if ns := k.beat.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
+
+func (k *Keeper) alive() { k.beat.Store(time.Now().UnixNano()) }
 
 // Load reads the store's rows, once. Run and every other method do it by
 // themselves; a start that wants to fail on a bad store calls it first.

@@ -324,6 +324,7 @@ func (r *round) commit(ctx context.Context) error {
 		k.meta = m
 	}
 	k.revision++
+	k.alive()
 	r.batch = store.Change{Put: r.batch.Put[:0]}
 	return nil
 }
