@@ -66,6 +66,10 @@ func TestMailboxIsNotTouched(t *testing.T) {
 	if _, err := mb.Search(t.Context(), providers.Query{Since: window().Since}, ""); err != nil {
 		t.Fatal(err)
 	}
+	for _, patience := range []time.Duration{0, 1} { // without and with the server's search
+		cfg.Patience = patience
+		walk(t, open(t, cfg), providers.Query{Since: window().Since, Addresses: []string{"nora@example.net"}})
+	}
 	if _, err := mb.Find(t.Context(), "3@x"); err != nil {
 		t.Fatal(err)
 	}
