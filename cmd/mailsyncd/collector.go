@@ -136,7 +136,7 @@ func (d *daemon) lookbacksPending(ctx context.Context) int {
 
 // labelled shows single mailboxes, if metrics.mailbox_label asks for it.
 func (c collector) labelled(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
-	label := c.d.cfg.Load().Metrics.MailboxLabel
+	label := c.d.atStart.Metrics.MailboxLabel
 	if label == config.LabelNone {
 		return
 	}

@@ -60,6 +60,9 @@ type daemon struct {
 
 	dry *dryRun // nil: this is none
 
+	// atStart is the configuration of the start: what a reload does not change is
+	// in force as it stands there.
+	atStart *config.Config
 	// cfg is what is in force. Whoever changes it, or carries it out, holds
 	// change, and so do the three below it.
 	change    gate
@@ -76,7 +79,7 @@ type daemon struct {
 // for show. Nothing runs yet; close undoes it.
 func newDaemon(cfg *config.Config, stderr io.Writer, dry *dryRun) (*daemon, error) {
 	d := &daemon{
-		dry:     dry,
+		dry: dry, atStart: cfg,
 		started: time.Now(), level: &slog.LevelVar{}, reg: prometheus.NewRegistry(),
 		watcher: config.NewWatcher(watchEvery), change: newGate(), storeRetry: retryStoreAfter,
 		users: make(chan struct{}, 1), asked: make(chan struct{}, 1), ready: make(chan struct{}),

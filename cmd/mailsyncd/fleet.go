@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -371,7 +372,7 @@ func verdict(report mailbox.Report, err error) schedule.Verdict {
 	v := schedule.Verdict{Err: err, Again: err == nil && report.More}
 	var throttled *providers.ThrottledError
 	switch {
-	case errors.Is(err, mailbox.ErrNotReady), errors.Is(err, store.ErrFull):
+	case ours(err):
 		v.RetryAfter = stoppedRetry
 	case errors.As(err, &throttled):
 		v.RetryAfter = throttled.After
@@ -449,10 +450,49 @@ func (f *fleet) nudge(id string) {
 	ctx, gone := context.WithCancel(context.Background())
 	gone() // nobody waits
 	if id == "" {
-		f.schedule.KickAll(ctx)
+		f.kickAll(ctx)
 		return
 	}
 	_ = f.schedule.Kick(ctx, id) // what cannot be polled now is polled when it can
+}
+
+// kickAll kicks every mailbox that may be tried without being named. A pause that
+// was ours, while the outbox was full say, is no server's wish: it is cut short.
+func (f *fleet) kickAll(ctx context.Context) map[string]error {
+	for _, id := range f.ids() {
+		s, _ := f.schedule.Status(id)
+		if s.Asked && s.State != schedule.Parked && f.stoppedByUs(id) {
+			_ = f.schedule.Unpark(id) // unknown: it has just been removed
+		}
+	}
+	return f.schedule.KickAll(ctx)
+}
+
+// stoppedByUs tells that the newest pass of a mailbox failed for a reason that
+// has nothing to do with the mailbox.
+func (f *fleet) stoppedByUs(id string) bool {
+	m := f.member(id)
+	return m != nil && (f.isUnsettled(m) || ours(f.lastPass(m).err))
+}
+
+// ours tells that an error is the daemon's own state and not the mailbox's.
+func ours(err error) bool {
+	return errors.Is(err, mailbox.ErrNotReady) || errors.Is(err, store.ErrFull)
+}
+
+// errNoPass says that a mailbox was kicked and nothing ran.
+var errNoPass = errors.New("the mailbox was changed or removed meanwhile; sync it again")
+
+// passSince returns the pass that a kick waited for, or, if none began since, one
+// that failed as the kick did.
+func (f *fleet) passSince(id string, asked time.Time, kicked error) pass {
+	if m := f.member(id); m != nil {
+		last := f.lastPass(m)
+		if !last.began.Before(asked) && (last.err == nil) == (kicked == nil) {
+			return last
+		}
+	}
+	return pass{began: asked, ended: time.Now(), err: cmp.Or(kicked, errNoPass)}
 }
 
 // forget erases a mailbox's rows. One that is still configured begins again

@@ -61,7 +61,7 @@ func (d *daemon) Status(ctx context.Context) (admin.Status, error) {
 		Mailboxes: boxes,
 		Outbox: admin.OutboxStatus{
 			Pending: stats.Pending, Held: stats.Held, Dead: stats.Dead, Delivered: stats.Delivered,
-			Oldest: stats.OldestAt, MaxEvents: cfg.Outbox.MaxEvents,
+			Oldest: stats.OldestAt, MaxEvents: d.atStart.Outbox.MaxEvents,
 		},
 		Webhook:   d.webhookStatus(),
 		Directory: d.directoryStatus(),
@@ -103,7 +103,7 @@ const (
 
 // RotateKey reads the key file again and seals everything under its first line.
 func (d *daemon) RotateKey(ctx context.Context) (admin.RotateResult, error) {
-	keys, err := bolt.LoadKeys(d.cfg.Load().Secrets.KeyFile)
+	keys, err := bolt.LoadKeys(d.atStart.Secrets.KeyFile) // another waits for a restart
 	if err != nil {
 		return admin.RotateResult{}, admin.Invalid("secrets.key_file: %v", err)
 	}
@@ -340,6 +340,7 @@ func (d mailboxDesk) Sync(ctx context.Context, id string) (admin.SyncResult, err
 	if err != nil {
 		return admin.SyncResult{}, err
 	}
+	asked := time.Now()
 	err = d.fleet.schedule.Kick(ctx, id)
 	switch {
 	case errors.Is(err, schedule.ErrUnknown), errors.Is(err, schedule.ErrParked), errors.Is(err, schedule.ErrRemoved):
@@ -348,7 +349,7 @@ func (d mailboxDesk) Sync(ctx context.Context, id string) (admin.SyncResult, err
 	case errors.Is(err, schedule.ErrStopped), ctx.Err() != nil:
 		return admin.SyncResult{}, admin.Unavailable("the daemon is stopping, or the call ended before the pass; the mailbox is polled at its time")
 	}
-	return syncResult(id, d.fleet.lastPass(m)), nil
+	return syncResult(id, d.fleet.passSince(id, asked, err)), nil
 }
 
 // syncResult describes the newest pass of a mailbox.
@@ -365,21 +366,21 @@ func syncResult(id string, p pass) admin.SyncResult {
 }
 
 func (d mailboxDesk) SyncAll(ctx context.Context) (admin.SyncAllResult, error) {
-	failed := d.fleet.schedule.KickAll(ctx)
+	asked := time.Now()
+	failed := d.fleet.kickAll(ctx)
 	if ctx.Err() != nil {
 		return admin.SyncAllResult{}, admin.Unavailable("the call ended before all passes; the rest goes on")
 	}
 	result := admin.SyncAllResult{Failed: []admin.SyncResult{}}
 	for _, m := range d.cfg.Load().Mailboxes {
-		member := d.fleet.member(m.ID)
 		_, scheduled := d.fleet.schedule.Status(m.ID)
 		err := failed[m.ID]
-		if member == nil || !scheduled || errors.Is(err, schedule.ErrParked) || errors.Is(err, schedule.ErrAsked) {
+		if !scheduled || errors.Is(err, schedule.ErrParked) || errors.Is(err, schedule.ErrAsked) {
 			result.Skipped++
 			continue
 		}
 		result.Mailboxes++
-		r := syncResult(m.ID, d.fleet.lastPass(member))
+		r := syncResult(m.ID, d.fleet.passSince(m.ID, asked, err))
 		result.Scanned += r.Scanned
 		result.Matched += r.Matched
 		switch {

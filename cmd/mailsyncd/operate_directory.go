@@ -105,11 +105,25 @@ func (d directoryDesk) Put(ctx context.Context, lines io.Reader) (admin.PutResul
 	}
 	t, err := d.keeper.Put(ctx, records)
 	if err != nil {
-		return admin.PutResult{}, admin.Invalid("%v", err)
+		return admin.PutResult{}, putFault(ctx, err)
 	}
 	return admin.PutResult{
 		Records: len(records), Changed: t.Added + t.Changed + t.Deleted, Unchanged: t.Unchanged, Stale: t.Stale,
 	}, nil
+}
+
+// putFault tells records that have to be mended from a store that has to be, and
+// from a call that ended.
+func putFault(ctx context.Context, err error) error {
+	var refused *dirsync.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return admin.Invalid("%v", err)
+	case ctx.Err() != nil:
+		return admin.Unavailable("the call ended or the daemon is stopping (%v); put all again", err)
+	default:
+		return err
+	}
 }
 
 func (d directoryDesk) Delete(ctx context.Context, kind, ref string) error {

@@ -105,7 +105,7 @@ func (d inquiryDesk) Reconcile(ctx context.Context, r admin.Reconcile) (admin.Re
 // kick has one mailbox polled, or all, and waits for it.
 func (d *daemon) kick(ctx context.Context, id string) map[string]error {
 	if id == "" {
-		return d.fleet.schedule.KickAll(ctx)
+		return d.fleet.kickAll(ctx)
 	}
 	return map[string]error{id: d.fleet.schedule.Kick(ctx, id)}
 }

@@ -26,9 +26,11 @@ const tlsSessions = 64
 
 // dialer returns what makes the openers of mailboxes. Mailboxes of one host
 // share their TLS sessions, so that a poll resumes one instead of shaking hands
-// anew.
+// anew, and those of one CA its certificates. It is for the holder of the fleet's
+// door.
 func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.Opener, error) {
 	sessions := map[string]tls.ClientSessionCache{}
+	cas := &caPools{}
 	return func(m config.Mailbox) (providers.Opener, error) {
 		host := net.JoinHostPort(m.IMAP.Host, strconv.Itoa(m.IMAP.Port))
 		if sessions[host] == nil {
@@ -36,6 +38,9 @@ func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.O
 		}
 		cfg := imapConfig(m)
 		cfg.Sessions = sessions[host]
+		if file := cfg.CAFile; file != "" {
+			cfg.RootCAs = func() (*x509.CertPool, error) { return cas.read(file) }
+		}
 		cfg.Logger = d.log.With("mailbox", m.ID)
 		cfg.Metrics = metrics
 		if err := cfg.Validate(); err != nil {
@@ -110,6 +115,10 @@ func readCAs(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseCAs(file, pem)
+}
+
+func parseCAs(file string, pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errors.New(file + " holds no PEM certificate")

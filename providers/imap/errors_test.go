@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -333,6 +334,12 @@ func TestTLS(t *testing.T) {
 		{"not signed by a public authority", d.TLS, func(c *imap.Config) { c.CAFile = "" }, providers.ClassTLS},
 		{"a CA file that is missing", d.TLS, func(c *imap.Config) { c.CAFile = "/nonexistent" }, providers.ClassConfig},
 		{"a CA file that is none", d.TLS, func(c *imap.Config) { c.CAFile = os.Args[0] }, providers.ClassConfig},
+		{"signed by nobody in the shared pool", d.TLS, func(c *imap.Config) {
+			c.RootCAs = func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }
+		}, providers.ClassTLS},
+		{"a shared pool that cannot be made", d.TLS, func(c *imap.Config) {
+			c.RootCAs = func() (*x509.CertPool, error) { return nil, os.ErrPermission }
+		}, providers.ClassConfig},
 		{"TLS to a plain port", d.Plain, func(*imap.Config) {}, providers.ClassTLS},
 	}
 	for _, tt := range tests {

@@ -84,6 +84,9 @@ type Config struct {
 	// CAFile holds PEM certificates that are trusted instead of the system's; it
 	// is read at every Open. Empty: the system's.
 	CAFile string
+	// RootCAs, if not nil, is asked at every Open instead of reading CAFile: the
+	// mailboxes of a CA then share one pool, which is large.
+	RootCAs func() (*x509.CertPool, error)
 	// Sessions keeps TLS sessions, so that the next poll resumes one. Share it
 	// between the mailboxes of a host. Nil: the provider keeps its own.
 	Sessions tls.ClientSessionCache
@@ -262,6 +265,14 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 		MinVersion:         tls.VersionTLS12,
 		ClientSessionCache: p.sessions,
 		NextProtos:         []string{"imap"}, // RFC 7301, registered; foils cross-protocol tricks
+	}
+	if p.cfg.RootCAs != nil {
+		roots, err := p.cfg.RootCAs()
+		if err != nil {
+			return nil, classed(providers.ClassConfig, "reading the CA file: %w", err)
+		}
+		t.RootCAs = roots
+		return t, nil
 	}
 	if p.cfg.CAFile == "" {
 		return t, nil

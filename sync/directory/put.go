@@ -23,9 +23,18 @@ const putBatches = 4
 // ErrNotFound says that the directory has no such record.
 var ErrNotFound = errors.New("the directory has no such record")
 
+// RefusedError says that records contradict each other or what is known: they have
+// to be mended, and nothing is wrong with the store.
+type RefusedError struct{ text string }
+
+func (e *RefusedError) Error() string { return e.text }
+
+func refused(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
+
 // Put upserts records; it is never a snapshot, so nothing is missing because it
 // is not among them, and an end line among them counts for nothing. Records
-// older than what is known are dropped and counted.
+// older than what is known are dropped and counted. Records that cannot be taken
+// are a *RefusedError; any other error is the store's or ctx's.
 //
 // All or nothing for up to MaxAtomic records. Beyond, Put goes in steps, and an
 // error says how many records were taken; putting all again is harmless.
@@ -76,7 +85,7 @@ func arrange(records []directory.Record) ([]directory.Record, error) {
 		}
 		n := name{rec.Kind, rec.Ref}
 		if seen[n] {
-			return nil, fmt.Errorf("%s %q is named twice; keep one of the two", rec.Kind, rec.Ref)
+			return nil, refused("%s %q is named twice; keep one of the two", rec.Kind, rec.Ref)
 		}
 		seen[n] = true
 		kept = append(kept, rec)
@@ -96,7 +105,7 @@ func (k *Keeper) putChunk(ctx context.Context, records []directory.Record) (Tall
 			return Tally{}, err
 		}
 		if _, v := directory.Reduce(rows[i].Stored, rec, directory.SourcePut); v == directory.Mixed {
-			return Tally{}, fmt.Errorf("the rev of %s %q is a time where it was an integer, or the other way round; keep one form (to change it, delete the record and put it once without a rev)", rec.Kind, rec.Ref)
+			return Tally{}, refused("the rev of %s %q is a time where it was an integer, or the other way round; keep one form (to change it, delete the record and put it once without a rev)", rec.Kind, rec.Ref)
 		}
 	}
 	r := k.begin(0)
