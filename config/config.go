@@ -250,7 +250,7 @@ type Webhook struct {
 	// Timeout of one post. Default 20s; 1s to 5m.
 	Timeout time.Duration `yaml:"timeout"`
 	// Concurrency is how many posts are under way at once. Default 8; 1 to 256.
-	Concurrency int `yaml:"concurrency"`
+	Concurrency int `yaml:"concurrency" reload:"restart"`
 	// LinkTemplate makes the link that opens a mail in its owner's mail
 	// client: a URL with {message_id}. Default "": no link.
 	LinkTemplate string `yaml:"link_template"`

@@ -56,9 +56,6 @@ type record struct {
 	end      int // offset behind the record
 }
 
-// active tells that the candidate is matched by this address.
-func (r *record) active() bool { return r.flags&(recordReason|recordDead) == 0 }
-
 func (r *record) entry() Entry {
 	return Entry{Ref: string(r.ref), Inactive: reasons[r.flags&recordReason]}
 }

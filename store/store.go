@@ -476,7 +476,8 @@ type Outbox interface {
 	// Due returns up to limit pending heads of streams that are due at now, the
 	// longest due first, leaving out the events for which skip is true; and
 	// when the first head that is neither returned nor skipped is due (not after
-	// now if limit cut the list; zero: nothing else waits).
+	// now if limit cut the list; zero: nothing else waits). skip runs inside the
+	// call and must not call the store.
 	Due(ctx context.Context, now time.Time, limit int, skip func(no uint64) bool) ([]Event, time.Time, error)
 	// Attempt counts the attempts and freezes the bodies, all in one commit, and
 	// returns the events as they are now. An entry that changed since it was

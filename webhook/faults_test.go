@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,6 +115,7 @@ type purged struct {
 // chaos drives a courier through ten random days and then a few quiet ones.
 type chaos struct {
 	*world
+	rngMu sync.Mutex // posts draw side by side
 	rng   *rand.Rand
 	until time.Time
 	alive map[string]bool // candidates
@@ -133,13 +135,21 @@ func TestRandomDaysEndWithEverythingDelivered(t *testing.T) {
 	}
 }
 
+// draw returns a random number below n.
+func (c *chaos) draw(n int) int {
+	c.rngMu.Lock()
+	defer c.rngMu.Unlock()
+	return c.rng.IntN(n)
+}
+
 func (c *chaos) run() {
 	c.ats.answer = c.answer
-	c.ats.takes = func(post) time.Duration { return time.Duration(c.rng.IntN(3000)) * time.Millisecond }
+	c.ats.takes = func(post) time.Duration { return time.Duration(c.draw(3000)) * time.Millisecond }
 	c.start()
+	c.after(0) // Run has begun before anything changes
 	for i := 0; time.Now().Before(c.until); i++ {
 		c.step(i)
-		c.after(time.Duration(c.rng.IntN(2*3600)) * time.Second)
+		c.after(time.Duration(c.draw(2*3600)) * time.Second)
 	}
 	c.fault, c.mood = nil, webhook.Accepted
 	if err := c.courier.Resume(c.Context()); err != nil {
@@ -151,11 +161,11 @@ func (c *chaos) run() {
 
 // step is one thing that happens.
 func (c *chaos) step(i int) {
-	ref := fmt.Sprintf("cand_%d", c.rng.IntN(6))
-	switch c.rng.IntN(10) {
+	ref := fmt.Sprintf("cand_%d", c.draw(6))
+	switch c.draw(10) {
 	case 0, 1:
 		c.fault = nil
-		c.mood = []webhook.Kind{webhook.Accepted, webhook.Accepted, webhook.EndpointFailure, webhook.Throttled, webhook.EventFailure, webhook.Gone}[c.rng.IntN(6)]
+		c.mood = []webhook.Kind{webhook.Accepted, webhook.Accepted, webhook.EndpointFailure, webhook.Throttled, webhook.EventFailure, webhook.Gone}[c.draw(6)]
 	case 2:
 		c.fault = nil
 		c.restart()
@@ -179,14 +189,14 @@ func (c *chaos) step(i int) {
 			c.candidates(ref)
 			c.alive[ref] = true
 		}
-		c.mail(fmt.Sprintf("thread%d", c.rng.IntN(8)), ref)
+		c.mail(fmt.Sprintf("thread%d", c.draw(8)), ref)
 	}
 }
 
 func (c *chaos) faults(op string) storetest.FaultKind {
 	switch op {
 	case "Due", "Attempt", "Outcome", "SetEndpoint", "PurgesPending":
-		return []storetest.FaultKind{storetest.NoFault, storetest.NoFault, storetest.Failed, storetest.FailedButPersisted}[c.rng.IntN(4)]
+		return []storetest.FaultKind{storetest.NoFault, storetest.NoFault, storetest.Failed, storetest.FailedButPersisted}[c.draw(4)]
 	}
 	return storetest.NoFault
 }
@@ -194,16 +204,16 @@ func (c *chaos) faults(op string) storetest.FaultKind {
 // answer is the endpoint's mood, with a tenth of the posts going the other way.
 func (c *chaos) answer(p post) webhook.Result {
 	mood := c.mood
-	if time.Now().Before(c.until) && c.rng.IntN(10) == 0 {
+	if time.Now().Before(c.until) && c.draw(10) == 0 {
 		mood = webhook.EndpointFailure
 	}
 	switch mood {
 	case webhook.EndpointFailure:
-		return answers(500+c.rng.IntN(3), "")
+		return answers(500+c.draw(3), "")
 	case webhook.EventFailure:
 		return answers(422, "")
 	case webhook.Throttled:
-		return answers(429, fmt.Sprint(c.rng.IntN(7200)))
+		return answers(429, fmt.Sprint(c.draw(7200)))
 	case webhook.Gone:
 		return answers(410, "")
 	default:

@@ -61,9 +61,12 @@ func (a *ats) Post(ctx context.Context, id string, body []byte) webhook.Result {
 	if a.takes != nil && !sleep(ctx, a.takes(p)) {
 		return webhook.Result{Kind: webhook.EndpointFailure, Code: "canceled", Err: context.Cause(ctx)}
 	}
+	a.mu.Lock() // see world.publish
+	answer := a.answer
+	a.mu.Unlock()
 	p.result = webhook.Result{Kind: webhook.Accepted, Code: "204"}
-	if a.answer != nil {
-		p.result = a.answer(p)
+	if answer != nil {
+		p.result = answer(p)
 	}
 	a.note(p)
 	return p.result
@@ -166,6 +169,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 				}
 			},
 			Fault: func(op string) storetest.FaultKind {
+				w.publish()
 				if w.fault == nil {
 					return storetest.NoFault
 				}
@@ -199,6 +203,7 @@ func (w *world) stop() error {
 	if w.cancel == nil {
 		return nil
 	}
+	w.publish()
 	w.cancel()
 	w.cancel = nil
 	return <-w.ended
@@ -216,8 +221,16 @@ func (w *world) restart() {
 	w.start()
 }
 
+// publish makes what the test changed (answer, takes, fault) visible to the
+// courier's goroutines, which take the same lock before they look.
+func (w *world) publish() {
+	w.ats.mu.Lock()
+	defer w.ats.mu.Unlock()
+}
+
 // after lets virtual time pass and waits until everything has settled.
 func (w *world) after(d time.Duration) {
+	w.publish()
 	time.Sleep(d)
 	synctest.Wait()
 }

@@ -37,6 +37,8 @@ type Proxy struct {
 	trips    int
 	in, out  int64
 	conns    map[net.Conn]bool
+
+	generation int // counts Resets
 }
 
 // StartProxy starts a proxy to upstream and stops it when the test ends.
@@ -73,11 +75,13 @@ func (p *Proxy) SetFault(f func() Fault) {
 	p.fault = f
 }
 
-// Reset forgets what was recorded.
+// Reset forgets what was recorded; from then on only connections made later
+// count, so that the end of one session does not show up in the next.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.commands, p.trips, p.in, p.out = nil, 0, 0, 0
+	p.generation++
 }
 
 // Commands returns the lines the client sent, in order, without their ends.
@@ -118,6 +122,7 @@ type link struct {
 	p              *Proxy
 	client, server net.Conn
 	fault          Fault
+	generation     int
 	spoke          bool // the client said something the server has not answered; guarded by p.mu
 }
 
@@ -129,6 +134,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	l := &link{p: p, client: client, server: server, spoke: true}
 	p.mu.Lock()
+	l.generation = p.generation
 	if p.fault != nil {
 		l.fault = p.fault()
 	}
@@ -157,6 +163,15 @@ func (l *link) close() {
 	_ = l.server.Close()
 }
 
+// note records, unless a Reset came since the connection was made.
+func (l *link) note(record func()) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if l.generation == l.p.generation {
+		record()
+	}
+}
+
 // upwards passes and records what the client says.
 func (l *link) upwards() {
 	defer l.server.Close()
@@ -167,10 +182,7 @@ func (l *link) upwards() {
 	for {
 		n, err := l.client.Read(buf)
 		if n > 0 {
-			l.p.mu.Lock()
-			l.spoke = true
-			l.p.out += int64(n)
-			l.p.mu.Unlock()
+			l.note(func() { l.spoke = true; l.p.out += int64(n) })
 			_, _ = pw.Write(buf[:n])
 			if !l.pause() {
 				return
@@ -190,9 +202,7 @@ func (l *link) record(r io.Reader) {
 	for {
 		line, err := br.ReadString('\n')
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
-			l.p.mu.Lock()
-			l.p.commands = append(l.p.commands, line)
-			l.p.mu.Unlock()
+			l.note(func() { l.p.commands = append(l.p.commands, line) })
 		}
 		if err != nil {
 			return
@@ -227,13 +237,13 @@ func (l *link) pass(b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	l.p.mu.Lock()
-	if l.spoke {
-		l.p.trips++
-		l.spoke = false
-	}
-	l.p.in += int64(len(b))
-	l.p.mu.Unlock()
+	l.note(func() {
+		if l.spoke {
+			l.p.trips++
+			l.spoke = false
+		}
+		l.p.in += int64(len(b))
+	})
 	if !l.pause() {
 		return false
 	}

@@ -51,6 +51,9 @@ func (p *Provider) dial(ctx context.Context) (net.Conn, error) {
 // protect brings up TLS as configured. It never falls back.
 func (p *Provider) protect(ctx context.Context, raw net.Conn) (conn net.Conn, greeted bool, err error) {
 	if p.cfg.TLS == TLSNone {
+		if a, ok := raw.RemoteAddr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+			return nil, false, classed(providers.ClassConfig, "tls: none, but %q is not this machine; use implicit or starttls", p.cfg.Host)
+		}
 		return raw, false, nil
 	}
 	cfg, err := p.tlsConfig()

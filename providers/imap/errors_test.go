@@ -99,6 +99,16 @@ func TestServersThatHangOrBreakOff(t *testing.T) {
 		{"another protocol", func(s *script) { s.greeting = "220 mail.example.com ESMTP" }, providers.ClassNetwork},
 		{"no answer to LOGIN", func(s *script) { s.on["LOGIN"] = silent }, providers.ClassNetwork},
 		{"no answer to LIST", func(s *script) { s.on["LIST"] = silent }, providers.ClassNetwork},
+		{"many folders, and no answer to what was asked before", func(s *script) {
+			s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS ID NAMESPACE"
+			s.on["ID"], s.on["NAMESPACE"] = silent, silent
+			s.on["LIST"] = func(say func(string, ...any), _, _ string) bool {
+				for i := range 300 {
+					say(`* LIST () "/" folder%d`, i)
+				}
+				return false
+			}
+		}, providers.ClassNetwork},
 		{"no answer to EXAMINE", func(s *script) { s.on["EXAMINE"] = silent }, providers.ClassNetwork},
 		{"no answer to SEARCH", func(s *script) { s.on["UID SEARCH"] = silent }, providers.ClassNetwork},
 		{"half a row, then silence", func(s *script) {
@@ -137,7 +147,7 @@ func TestServersThatHangOrBreakOff(t *testing.T) {
 			t.Parallel()
 			s := newScript(t)
 			s.put(1, 2, 3)
-			tt.setup(s)
+			s.set(tt.setup)
 			mb, err := imap.New(quick(config(t, s.addr))).Open(t.Context())
 			if err == nil {
 				_, err = mb.Next(t.Context(), start(t, mb), window())
@@ -185,7 +195,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 
 func TestPasswordIsNotSentWhereItIsNotTaken(t *testing.T) {
 	s := newScript(t)
-	s.greeting = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] ready"
+	s.set(func(s *script) { s.greeting = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] ready" })
 	_, err := imap.New(config(t, s.addr)).Open(t.Context())
 	if providers.Classify(err) != providers.ClassConfig || s.count("LOGIN") != 0 {
 		t.Errorf("%v; LOGIN sent %d times", err, s.count("LOGIN"))
@@ -209,7 +219,9 @@ func TestTokenMechanisms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScript(t)
-			s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready"
+			s.set(func(s *script) {
+				s.greeting = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2 AUTH=OAUTHBEARER] ready"
+			})
 			s.hook("AUTHENTICATE", func(say func(string, ...any), tag, _ string) bool {
 				if tt.challenge != "" {
 					say("+ %s", tt.challenge)

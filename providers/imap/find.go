@@ -53,6 +53,7 @@ func (s *session) findIn(f *folder, messageID string) ([]providers.Message, erro
 	if err != nil {
 		return nil, err
 	}
+	defer r.abandon()
 	c, err := r.withID(messageID, next)
 	if err != nil {
 		return nil, err
@@ -71,9 +72,9 @@ func (s *session) findIn(f *folder, messageID string) ([]providers.Message, erro
 // ones where it refuses to search.
 func (r *reader) withID(messageID string, next uint32) (chunk, error) {
 	all := span{lo: 1, hi: max(next, 2)}
-	q := r.s.startSearch(&imap.SearchCriteria{
+	q := r.s.startSearch(all, &imap.SearchCriteria{
 		Header: []imap.SearchCriteriaHeaderField{{Key: "Message-ID", Value: messageID}},
-	}, all)
+	})
 	uids, err := q.wait(r.s)
 	var c chunk
 	switch {

@@ -63,8 +63,7 @@ type flight struct {
 	cmd    *imapclient.FetchCommand
 	// next is the UID below which everything is decided once this flight is.
 	next uint32
-	// since drops mail before a window, zero: nothing. Set where the server's
-	// search could not do it.
+	// since is the window outside of which mail is dropped; zero: none is.
 	since time.Time
 	// narrow, when narrowed, are the UIDs that exist, of a flight that left
 	// before they were known.
@@ -158,27 +157,39 @@ func uidSet(uids []uint32) imap.UIDSet {
 	return set
 }
 
-// search is one UID SEARCH under way. There is one at a time.
+// search is what is asked of the server's SEARCH for one span: one command, or
+// several whose results add up. There is one at a time.
 type search struct {
-	cmd *imapclient.SearchCommand
-	in  span
+	cmds  []*imapclient.SearchCommand
+	in    span
+	dated bool // it looked for the window of the span, not only for what exists
 }
 
-func (s *session) startSearch(criteria *imap.SearchCriteria, in span) *search {
+func (s *session) startSearch(in span, criteria ...*imap.SearchCriteria) *search {
 	s.sink.mu.Lock()
 	s.sink.found = s.sink.found[:0]
 	s.sink.mu.Unlock()
-	return &search{cmd: s.client.UIDSearch(criteria, nil), in: in}
+	q := &search{in: in}
+	for _, c := range criteria {
+		q.cmds = append(q.cmds, s.client.UIDSearch(c, nil))
+	}
+	return q
 }
 
 // wait returns what was found in the span, rising and without repeats. A server
 // may answer with more than was asked: "n:*" always names the last mail (RFC
 // 9051 §6.4.9).
 func (q *search) wait(s *session) ([]uint32, error) {
-	_, err := q.cmd.Wait()
-	s.p.cfg.Metrics.request("search", err)
-	if err != nil {
-		return nil, err
+	var failed error
+	for _, cmd := range q.cmds {
+		_, err := cmd.Wait()
+		s.p.cfg.Metrics.request("search", err)
+		if err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	s.sink.mu.Lock()
 	defer s.sink.mu.Unlock()
@@ -188,22 +199,58 @@ func (q *search) wait(s *session) ([]uint32, error) {
 	return slices.Compact(uids), nil
 }
 
-// criteria finds the mail of a span. SINCE counts whole days in the server's
-// time zone (RFC 9051 §6.4.4), so a day is added; Date counts as well as
-// arrival, for mail that was imported with the wrong one.
-func criteria(sp span) *imap.SearchCriteria {
+func (sp span) set() imap.UIDSet {
 	var set imap.UIDSet
 	set.AddRange(imap.UID(sp.lo), imap.UID(sp.hi-1))
-	c := &imap.SearchCriteria{UID: []imap.UIDSet{set}}
-	if !sp.since.IsZero() {
-		day := sp.since.UTC().AddDate(0, 0, -1)
-		c.Or = [][2]imap.SearchCriteria{{{Since: day}, {SentSince: day}}}
-	}
+	return set
+}
+
+// exists finds the mails of a span, whatever their date.
+func exists(sp span) *imap.SearchCriteria {
+	return &imap.SearchCriteria{UID: []imap.UIDSet{sp.set()}}
+}
+
+// arrived and imported together find the mails of a span that belong to its
+// window. SINCE counts whole days in the server's time zone (RFC 9051 §6.4.4),
+// so a day is added. Date counts as well as arrival, for mail that was imported
+// with the wrong one; servers must open old mails to know it, so only those are
+// asked about that did not arrive within the window.
+func arrived(sp span) *imap.SearchCriteria {
+	c := exists(sp)
+	c.Since = sp.since.UTC().AddDate(0, 0, -1)
 	return c
 }
 
-// startListing asks for numbers and arrivals only: what stands in for SEARCH with a
-// server that refuses or lies.
+func imported(sp span) *imap.SearchCriteria {
+	c := exists(sp)
+	c.Before = sp.since.UTC().AddDate(0, 0, -1)
+	c.SentSince = c.Before
+	return c
+}
+
+// samples is how many arrivals are looked at before a window is searched for.
+const samples = 16
+
+// sampleSet is some UIDs spread over a span, and "*", the newest mail.
+func sampleSet(sp span) imap.UIDSet {
+	var set imap.UIDSet
+	step := max(1, (sp.hi-sp.lo)/samples)
+	for uid := sp.lo; uid < sp.hi && sp.hi-uid > step; uid += step {
+		set.AddNum(imap.UID(uid))
+	}
+	set.AddNum(0)
+	return set
+}
+
+// newestSet is "*", the mail with the highest UID.
+func newestSet() imap.UIDSet {
+	var set imap.UIDSet
+	set.AddNum(0)
+	return set
+}
+
+// startListing asks for numbers and arrivals only: to sample a folder, and in
+// place of SEARCH with a server that refuses it or lies.
 func (s *session) startListing(set imap.UIDSet) (wait func() ([]listedRow, error)) {
 	s.sink.mu.Lock()
 	s.sink.listing, s.sink.listed = true, nil

@@ -208,9 +208,14 @@ func (s *session) listing() (directory, error) {
 	if caps == nil {
 		return directory{}, s.why("asking for the capabilities", errNoAnswer)
 	}
+	uncork := s.conn.Cork()
 	left := s.leave(caps)
 	introduced := s.introduce(caps)
-	listed, err := s.folders(caps)
+	list := s.startList(caps)
+	uncork()
+	// The list first, whatever order the answers come in: the library holds only
+	// some folders that nobody takes, and then stops reading.
+	listed, err := list()
 	left()
 	introduced()
 	if err != nil {
@@ -272,21 +277,25 @@ func (s *session) introduce(caps imap.CapSet) (done func()) {
 	}
 }
 
-// folders lists every folder; with its status where LIST can tell it (RFC 5819).
-func (s *session) folders(caps imap.CapSet) ([]*folder, error) {
+// startList asks for every folder; with its status where LIST can tell it (RFC
+// 5819). The returned function takes the answer.
+func (s *session) startList(caps imap.CapSet) (wait func() ([]*folder, error)) {
 	var opts *imap.ListOptions
 	if caps.Has(imap.CapListStatus) && !s.plainList {
 		opts = &imap.ListOptions{ReturnStatus: statusOptions(), ReturnSpecialUse: caps.Has(imap.CapSpecialUse)}
 	}
-	data, err := s.client.List("", "*", opts).Collect()
-	if refusal(err) != nil && opts != nil && s.conn.Err() == nil {
-		s.plainList = true
-		data, err = s.client.List("", "*", nil).Collect()
+	cmd := s.client.List("", "*", opts)
+	return func() ([]*folder, error) {
+		data, err := cmd.Collect()
+		if refusal(err) != nil && opts != nil && s.conn.Err() == nil {
+			s.plainList = true
+			data, err = s.client.List("", "*", nil).Collect()
+		}
+		if err != nil {
+			return nil, s.why("listing the folders", err)
+		}
+		return fromList(data), nil
 	}
-	if err != nil {
-		return nil, s.why("listing the folders", err)
-	}
-	return fromList(data), nil
 }
 
 func statusOptions() *imap.StatusOptions {
@@ -346,9 +355,11 @@ func (s *session) fillStatus(fs []*folder) error {
 
 func (s *session) statusOf(group []*folder) error {
 	waits := make([]func() (*imap.StatusData, error), len(group))
+	uncork := s.conn.Cork()
 	for i, f := range group {
 		waits[i] = s.client.Status(f.name, statusOptions()).Wait
 	}
+	uncork()
 	for i, wait := range waits {
 		data, err := wait()
 		if err != nil && (refusal(err) == nil || s.conn.Err() != nil) {

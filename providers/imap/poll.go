@@ -269,12 +269,16 @@ func (p *poll) retryGaps(page *providers.Page) error {
 
 func (p *poll) retryGap(g gap) (chunk, error) {
 	sp := span{lo: g.Lo, hi: g.Hi + 1}
-	alive, err := p.r.alive(criteria(sp).UID[0])
+	alive, err := p.r.alive(sp.set())
 	if err != nil {
 		return chunk{}, err
 	}
 	alive = slices.DeleteFunc(alive, func(u uint32) bool { return u < sp.lo || u >= sp.hi })
 	var c chunk
-	err = p.r.rescue(&c, alive)
-	return c, err
+	for part := range slices.Chunk(alive, p.s.p.cfg.PageSize) {
+		if err := p.r.rescue(&c, part); err != nil {
+			return chunk{}, err
+		}
+	}
+	return c, nil
 }

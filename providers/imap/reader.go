@@ -18,15 +18,17 @@ type reader struct {
 	f        *folder
 	prefix   string // of Refs
 	validity uint32
+	messages uint32 // in the folder
 	spans    []span
 	queue    []uint32 // found in the current span, not asked for yet
 	hi       uint32   // where the current span ends
 	since    time.Time
 	air      []*flight
+	rows     []listedRow // sampled arrivals of the current span
 
-	searching *search                     // begun with the opening
-	newest    func() ([]listedRow, error) // begun with the opening
-	budget    int                         // FETCHes that a rescue may still spend
+	searching *search                     // under way
+	sampling  func() ([]listedRow, error) // goes with searching, for a window
+	budget    int                         // FETCHes that the rescue of a chunk may still spend
 }
 
 // chunk is what one flight brought.
@@ -42,9 +44,15 @@ const (
 	// maxListed does the same for the FETCH that stands in for SEARCH, of which
 	// every row is a response.
 	maxListed = 20_000
-	// rescueBudget is how many FETCHes one page may spend on isolating mails that
-	// a server will not hand out: two bad ones of 500 take about forty.
-	rescueBudget = 64
+	// largeFolder is from how many mails on a search for a window costs more than
+	// the round trip that tells whether it is needed.
+	largeFolder = 2_000
+	// rescueBudget is how many FETCHes one chunk may spend on isolating mails that
+	// a server will not hand out: one bad mail of 500 takes about twenty.
+	rescueBudget = 200
+	// hopeless is how many lost mails, with none that came, mean that it is not the
+	// mails that are broken. Then the position stays where it is.
+	hopeless = 20
 )
 
 func (s *session) newReader(f *folder, validity uint32, messages uint32, spans []span) *reader {
@@ -52,7 +60,7 @@ func (s *session) newReader(f *folder, validity uint32, messages uint32, spans [
 		spans = split(spans, maxFound)
 	}
 	return &reader{
-		s: s, f: f, validity: validity, spans: spans, budget: rescueBudget,
+		s: s, f: f, validity: validity, messages: messages, spans: spans, budget: rescueBudget,
 		prefix: strconv.FormatUint(uint64(validity), 10) + ".",
 	}
 }
@@ -77,27 +85,38 @@ func (r *reader) begin() {
 		return
 	}
 	sp := r.spans[0]
-	r.spans = r.spans[1:]
-	r.searching = r.s.startSearch(criteria(sp), sp)
-	if !sp.since.IsZero() {
-		r.newest = r.s.startListing(newestSet())
-		return
-	}
-	if n := sp.hi - sp.lo; n <= uint32(r.s.p.cfg.PageSize) {
+	r.survey()
+	if n := sp.hi - sp.lo; sp.since.IsZero() && n <= uint32(r.s.p.cfg.PageSize) {
 		uids := make([]uint32, n)
 		for i := range uids {
 			uids[i] = sp.lo + uint32(i)
 		}
-		r.hi = sp.hi
 		r.fly(uids, sp.hi)
 	}
 }
 
-// newestSet is "*", the mail with the highest UID.
-func newestSet() imap.UIDSet {
-	var set imap.UIDSet
-	set.AddNum(0)
-	return set
+// survey searches the next span. In a large folder, where looking for a window
+// is dear, it asks first what exists and when some of it arrived.
+func (r *reader) survey() {
+	sp := r.spans[0]
+	r.spans = r.spans[1:]
+	r.hi, r.since = sp.hi, sp.since
+	switch {
+	case sp.since.IsZero():
+		r.searching = r.s.startSearch(sp, exists(sp))
+		return
+	case r.messages < largeFolder:
+		r.searchWindow(sp)
+	default:
+		r.searching = r.s.startSearch(sp, exists(sp))
+	}
+	r.sampling = r.s.startListing(sampleSet(sp))
+}
+
+// searchWindow searches out what belongs to the window of a span.
+func (r *reader) searchWindow(sp span) {
+	r.searching = r.s.startSearch(sp, arrived(sp), imported(sp))
+	r.searching.dated = true
 }
 
 func (r *reader) fly(uids []uint32, next uint32) {
@@ -112,9 +131,9 @@ func (r *reader) abandon() {
 		_, _ = r.searching.wait(r.s)
 		r.searching = nil
 	}
-	if r.newest != nil {
-		_, _ = r.newest()
-		r.newest = nil
+	if r.sampling != nil {
+		_, _ = r.sampling()
+		r.sampling = nil
 	}
 	for _, fl := range r.air {
 		_ = r.s.land(fl)
@@ -130,8 +149,11 @@ func (r *reader) ready() (int, error) {
 			return 0, err
 		}
 		switch {
+		case r.searching != nil: // what it finds is planned next
+		case len(r.air) > 0 && r.air[0].size() == 0 && r.air[0].narrowed:
+			r.drop() // every mail of the range is gone
 		case len(r.air) > 0:
-			return len(r.air[0].uids), nil
+			return r.air[0].size(), nil
 		case len(r.queue) > 0:
 			r.launchNext()
 		case len(r.spans) == 0:
@@ -153,36 +175,42 @@ func (r *reader) plan() error {
 	if r.s.noSearch {
 		return r.planListing()
 	}
-	sp := r.spans[0]
-	r.spans = r.spans[1:]
-	return r.found(r.s.startSearch(criteria(sp), sp))
-}
-
-// found takes the result of a search. Where a server refuses it, or leaves out
-// the newest mail though that belongs in, everything is listed instead.
-func (r *reader) found(q *search) error {
-	uids, err := q.wait(r.s)
-	top, errTop := r.top()
-	switch {
-	case err != nil && (refusal(err) == nil || r.s.conn.Err() != nil):
-		return r.s.why("searching a folder", err)
-	case errTop != nil:
-		return errTop
-	case err != nil, lies(uids, top, q.in):
-		r.s.noSearch = true
-		r.s.p.tell("search_unusable", "the server's date search cannot be used; all headers are read instead", 1)
-		r.drop()
-		r.spans = append([]span{q.in}, r.spans...)
-		return nil
-	}
-	r.settleOn(q.in, uids)
+	uncork := r.s.conn.Cork()
+	r.survey()
+	uncork()
 	return nil
 }
 
-// settleOn makes uids what is read of a span. A flight that left before they
+// found takes the result of a search. Where a server refuses it, or leaves out
+// what belongs in, everything is listed instead. What exists in a window is
+// searched again by date, unless nearly all of it lies within: then the search
+// would cost more than the few headers that it saves.
+func (r *reader) found(q *search) error {
+	uids, err := q.wait(r.s)
+	rows, errRows := r.sample()
+	switch {
+	case err != nil && (refusal(err) == nil || r.s.conn.Err() != nil):
+		return r.s.why("searching a folder", err)
+	case errRows != nil:
+		return errRows
+	case err != nil, lies(uids, rows, q):
+		r.s.noSearch = true
+		r.s.p.tell("search_unusable", "the server's search cannot be used; all headers are read instead", 1)
+		r.drop()
+		r.spans = append([]span{q.in}, r.spans...)
+		return nil
+	case !q.in.since.IsZero() && !q.dated && !mostlyInside(rows, q.in):
+		r.rows = rows
+		r.searchWindow(q.in)
+		return nil
+	}
+	r.settleOn(uids)
+	return nil
+}
+
+// settleOn makes uids what is read of the span. A flight that left before they
 // were known keeps only those.
-func (r *reader) settleOn(in span, uids []uint32) {
-	r.hi, r.since = in.hi, time.Time{}
+func (r *reader) settleOn(uids []uint32) {
 	if len(r.air) == 0 {
 		r.queue = uids
 		return
@@ -199,33 +227,55 @@ func (r *reader) drop() {
 	r.air = nil
 }
 
-// top returns the newest mail of the folder where it was asked for.
-func (r *reader) top() (listedRow, error) {
-	if r.newest == nil {
-		return listedRow{}, nil
+// sample returns the arrivals that were asked for with a search; those of the
+// first search serve the second as well.
+func (r *reader) sample() ([]listedRow, error) {
+	rows := r.rows
+	r.rows = nil
+	if r.sampling == nil {
+		return rows, nil
 	}
-	rows, err := r.newest()
-	r.newest = nil
+	rows, err := r.sampling()
+	r.sampling = nil
 	if err != nil && (refusal(err) == nil || r.s.conn.Err() != nil) {
-		return listedRow{}, r.s.why("reading the newest arrival", err)
+		return nil, r.s.why("reading arrivals", err)
 	}
-	if len(rows) == 0 {
-		return listedRow{}, nil
-	}
-	return rows[len(rows)-1], nil
+	return rows, nil
 }
 
-// lies tells whether a search missed the newest mail, which arrived well within
-// the window: the proof that an empty answer is worth something.
-func lies(uids []uint32, top listedRow, in span) bool {
-	if in.since.IsZero() || top.uid < in.lo || top.uid >= in.hi {
-		return false
+// mostlyInside tells whether nearly all sampled mails of a span arrived within
+// its window.
+func mostlyInside(rows []listedRow, in span) bool {
+	n, inside := 0, 0
+	for _, row := range rows {
+		if row.uid < in.lo || row.uid >= in.hi {
+			continue
+		}
+		if n++; !row.arrival.Before(in.since) {
+			inside++
+		}
 	}
-	if !top.arrival.After(in.since.Add(48 * time.Hour)) {
-		return false
+	return n >= samples/2 && inside*10 >= n*9
+}
+
+// lies tells whether a search left out sampled mails that belong into its answer:
+// without this proof an empty answer would be worth nothing. One that was
+// expunged between the two answers is no lie, so it takes most of them.
+func lies(uids []uint32, rows []listedRow, q *search) bool {
+	due, missing := 0, 0
+	for _, row := range rows {
+		if row.uid < q.in.lo || row.uid >= q.in.hi {
+			continue
+		}
+		if q.dated && !row.arrival.After(q.in.since.Add(48*time.Hour)) {
+			continue
+		}
+		due++
+		if _, ok := slices.BinarySearch(uids, row.uid); !ok {
+			missing++
+		}
 	}
-	_, ok := slices.BinarySearch(uids, top.uid)
-	return !ok
+	return missing*2 > due
 }
 
 // planListing lists the next span without SEARCH. Which of its mails belong to
@@ -245,9 +295,7 @@ func (r *reader) planListing() error {
 
 // listSpan returns the UIDs that exist in a span.
 func (s *session) listSpan(sp span) ([]uint32, error) {
-	var set imap.UIDSet
-	set.AddRange(imap.UID(sp.lo), imap.UID(sp.hi-1))
-	rows, err := s.startListing(set)()
+	rows, err := s.startListing(sp.set())()
 	if err != nil {
 		return nil, s.why("listing the mails of a folder", err)
 	}
@@ -276,6 +324,7 @@ func (r *reader) launchNext() {
 // take returns the chunk that ready announced, every mail of it handed out,
 // gone, or named in lost. Before it waits it sends the request for the next.
 func (r *reader) take() (chunk, error) {
+	r.budget = rescueBudget
 	fl := r.air[0]
 	if len(r.air) == 1 && len(r.queue) > 0 {
 		r.launchNext()
@@ -295,6 +344,9 @@ func (r *reader) take() (chunk, error) {
 		if err := r.rescueMissing(&c, missing); err != nil {
 			return chunk{}, err
 		}
+	}
+	if len(c.msgs) == 0 && len(c.lost) > hopeless {
+		return chunk{}, classed(providers.ClassServer, "the server lists %d mails of one folder and hands out none of them; have the folder repaired on the server", len(c.lost))
 	}
 	err = r.mend(&c, fl.since)
 	return c, err
@@ -327,6 +379,14 @@ func (fl *flight) sort() (msgs []providers.Message, missing []uint32) {
 		}
 	}
 	return msgs, missing
+}
+
+// size is how many mails a flight can bring.
+func (fl *flight) size() int {
+	if fl.narrowed {
+		return len(fl.narrow)
+	}
+	return len(fl.uids)
 }
 
 func (fl *flight) expected(uid uint32) bool {

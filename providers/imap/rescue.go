@@ -31,7 +31,7 @@ func (r *reader) rescueMissing(c *chunk, missing []uint32) error {
 func (r *reader) alive(set imap.UIDSet) ([]uint32, error) {
 	all := span{lo: 1, hi: 1<<32 - 1}
 	if !r.s.noSearch {
-		uids, err := r.s.startSearch(&imap.SearchCriteria{UID: []imap.UIDSet{set}}, all).wait(r.s)
+		uids, err := r.s.startSearch(all, &imap.SearchCriteria{UID: []imap.UIDSet{set}}).wait(r.s)
 		if err == nil || refusal(err) == nil || r.s.conn.Err() != nil {
 			return uids, r.s.why("searching a folder", err)
 		}

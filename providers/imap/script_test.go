@@ -156,8 +156,9 @@ func (s *script) list(args string) string {
 		set, _, _ = strings.Cut(rest, " ")
 	}
 	var b strings.Builder
+	top := s.next() - 1
 	for _, u := range s.uids() {
-		if inSet(set, u, s.next()-1) {
+		if inSet(set, u, top) {
 			fmt.Fprintf(&b, " %d", u)
 		}
 	}
@@ -166,8 +167,9 @@ func (s *script) list(args string) string {
 
 func (s *script) fetch(say func(string, ...any), args string) {
 	set, items, _ := strings.Cut(args, " ")
+	top := s.next() - 1
 	for i, u := range s.uids() {
-		if inSet(set, u, s.next()-1) {
+		if inSet(set, u, top) {
 			s.row(say, i+1, u, strings.Contains(items, "BODY"))
 		}
 	}
@@ -226,6 +228,13 @@ func (s *script) hook(verb string, f func(say func(string, ...any), tag, args st
 	s.on[verb] = f
 }
 
+// set changes the server before or between sessions.
+func (s *script) set(change func(s *script)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
 // count tells how often a command was seen.
 func (s *script) count(verb string) int {
 	s.mu.Lock()
@@ -241,7 +250,7 @@ func (s *script) count(verb string) int {
 
 // quick bounds the waits of a test against a server that hangs.
 func quick(cfg imap.Config) imap.Config {
-	const wait = 300 * time.Millisecond
+	const wait = time.Second
 	cfg.Timeouts.Dial, cfg.Timeouts.TLS = wait, wait
 	cfg.Timeouts.Greeting, cfg.Timeouts.Login, cfg.Timeouts.Idle = wait, wait, wait
 	cfg.Timeouts.Search, cfg.Timeouts.Command = wait, 2*wait

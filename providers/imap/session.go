@@ -78,7 +78,7 @@ func (s *session) Next(ctx context.Context, cur providers.Cursor, w providers.Wi
 	}
 	page, err := s.main.page()
 	if err != nil || !page.More {
-		s.main = nil
+		s.settle()
 	}
 	return page, err
 }
@@ -100,13 +100,13 @@ func (s *session) Search(ctx context.Context, q providers.Query, cur providers.C
 	}
 	page, err := s.old.page()
 	if err != nil || !page.More {
-		s.old = nil
+		s.settle()
 	}
 	return page, err
 }
 
-// settle ends the walks under way, so that the connection can be used for
-// another thing.
+// settle ends the walks under way and takes what was asked for in advance, so
+// that no answer is left that could be taken for another's.
 func (s *session) settle() {
 	if s.main != nil && s.main.r != nil {
 		s.main.r.abandon()
@@ -119,12 +119,10 @@ func (s *session) settle() {
 
 // Close says LOGOUT and does not wait for the answer.
 func (s *session) Close() error {
-	in, out := s.conn.Octets()
 	_ = s.conn.Close()
 	_ = s.client.Close() // waits for the reading goroutine, which has nothing to wait for any more
-	in2, out2 := s.conn.Octets()
 	if s.counted.CompareAndSwap(false, true) {
-		s.p.cfg.Metrics.octets(max(in, in2), max(out, out2))
+		s.p.cfg.Metrics.octets(s.conn.Octets())
 	}
 	return nil
 }
@@ -199,6 +197,7 @@ func (s *session) open(f *folder, want func(validity, next uint32) []span) (*rea
 func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*reader, error) {
 	selects := s.p.selects.Load()
 	s.selected = true
+	uncork := s.conn.Cork()
 	cmd := s.client.Select(f.name, &imap.SelectOptions{ReadOnly: !selects})
 	st := f.status
 	var r *reader
@@ -206,6 +205,7 @@ func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*
 		r = s.newReader(f, st.validity, st.messages, want(st.validity, st.next))
 		r.begin()
 	}
+	uncork()
 	data, err := cmd.Wait()
 	s.p.cfg.Metrics.request("examine", err)
 	if err == nil && r != nil && confirms(data, st, selects) {

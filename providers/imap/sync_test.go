@@ -319,10 +319,10 @@ func TestServerRestoredFromABackup(t *testing.T) {
 	s.put(1, 2, 3, 4, 5)
 	mb := open(t, config(t, s.addr))
 	_, cur := drain(t, mb, start(t, mb))
-	s.mu.Lock()
-	delete(s.mails, 4)
-	delete(s.mails, 5)
-	s.mu.Unlock()
+	s.set(func(s *script) {
+		delete(s.mails, 4)
+		delete(s.mails, 5)
+	})
 	page, err := mb.Next(t.Context(), cur, window())
 	if err != nil || page.Reset != "UIDNEXT went back" || len(page.Messages) != 3 {
 		t.Errorf("reset %q, %d messages, %v", page.Reset, len(page.Messages), err)
@@ -331,7 +331,7 @@ func TestServerRestoredFromABackup(t *testing.T) {
 
 func TestFolderWithoutUIDVALIDITY(t *testing.T) {
 	s := newScript(t)
-	s.validity = 0
+	s.set(func(s *script) { s.validity = 0 })
 	s.put(1, 2, 3)
 	cfg := config(t, s.addr)
 	cfg.PageSize = 2
@@ -345,7 +345,7 @@ func TestFolderWithoutUIDVALIDITY(t *testing.T) {
 
 func TestServerThatNeverTellsUIDNEXT(t *testing.T) {
 	s := newScript(t)
-	s.noNext = true
+	s.set(func(s *script) { s.noNext = true })
 	s.put(1, 2, 3)
 	mb := open(t, config(t, s.addr))
 	got, cur := drain(t, mb, start(t, mb))
@@ -372,7 +372,7 @@ func TestBadFolderNameIsLeftOut(t *testing.T) {
 
 func TestFoldersOfOthersAreLeftOut(t *testing.T) {
 	s := newScript(t)
-	s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS NAMESPACE"
+	s.set(func(s *script) { s.caps = "IMAP4rev1 LIST-EXTENDED LIST-STATUS NAMESPACE" })
 	s.put(1)
 	s.hook("NAMESPACE", func(say func(string, ...any), _, _ string) bool {
 		say(`* NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/"))`)
@@ -391,7 +391,7 @@ func TestFoldersOfOthersAreLeftOut(t *testing.T) {
 
 func TestGmailIsReadInAllMail(t *testing.T) {
 	s := newScript(t)
-	s.caps = "IMAP4rev1 X-GM-EXT-1 SPECIAL-USE"
+	s.set(func(s *script) { s.caps = "IMAP4rev1 X-GM-EXT-1 SPECIAL-USE" })
 	s.put(1)
 	s.hook("LIST", func(say func(string, ...any), tag, _ string) bool {
 		say(`* LIST (\HasNoChildren) "/" INBOX`)
@@ -421,5 +421,52 @@ func TestGmailIsReadInAllMail(t *testing.T) {
 	}
 	if m := page.Messages[0]; m.Folder != "[Gmail]/All Mail" || m.ThreadHint != "1278455344230334865" {
 		t.Errorf("folder %q, thread %q", m.Folder, m.ThreadHint)
+	}
+}
+
+func TestWindowOfALargeFolder(t *testing.T) {
+	const old, recent = 1_900, 300
+	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
+	longAgo := time.Now().AddDate(0, -3, 0)
+	stale := "From: a@x\r\nDate: " + longAgo.Format(time.RFC1123Z) + "\r\nMessage-ID: <%s>\r\n\r\n"
+	for i := range old {
+		d.Deliver("rita", "INBOX", fmt.Sprintf(stale, fmt.Sprintf("old%d@x", i)), longAgo)
+	}
+	d.Deliver("rita", "INBOX", mail("imported@x"), longAgo) // with the arrival of the import that went wrong
+	mb := open(t, config(t, d.Plain))
+	got, _ := drain(t, mb, start(t, mb))
+	if len(got) != 1 || got[0] != "INBOX imported@x" {
+		t.Errorf("of an old mailbox came %d: want the one with a new Date", len(got))
+	}
+	for i := range recent {
+		d.Deliver("rita", "INBOX", mail(fmt.Sprintf("new%d@x", i)), time.Time{})
+	}
+	proxy := testutil.StartProxy(t, d.Plain)
+	mb = open(t, config(t, proxy.Addr))
+	got, cur := drain(t, mb, start(t, mb))
+	if len(got) != recent+1 {
+		t.Errorf("of %d mails came %d, want %d", old+recent+1, len(got), recent+1)
+	}
+	if in, _ := proxy.Bytes(); in > 400<<10 {
+		t.Errorf("%d bytes were read for %d mails: the window was not searched out", in, recent+1)
+	}
+	if again, same := drain(t, mb, cur); len(again) != 0 || same != cur {
+		t.Errorf("and then %d more", len(again))
+	}
+}
+
+func TestLargeFolderWithinTheWindowIsNotSearched(t *testing.T) {
+	s := newScript(t)
+	s.put(many(2_500)...)
+	dated := 0
+	s.hook("UID SEARCH", func(_ func(string, ...any), _, args string) bool {
+		if strings.Contains(args, "SINCE") {
+			dated++
+		}
+		return false
+	})
+	mb := open(t, config(t, s.addr))
+	if got, _ := drain(t, mb, start(t, mb)); len(got) != 2_500 || dated != 0 {
+		t.Errorf("got %d of 2500 with %d searches by date, want none", len(got), dated)
 	}
 }

@@ -44,7 +44,7 @@ func TestNothingIsLostUnderTorture(t *testing.T) {
 		v.poll(context.WithoutCancel(ctx))
 	}
 	wg.Wait()
-	proxy.SetFault(nil)
+	v.p = imap.New(config(t, d.Plain)) // patient, and without the proxy
 	for range 2 {
 		if err := v.poll(t.Context()); err != nil {
 			t.Fatalf("a poll without faults: %v", err)

@@ -127,13 +127,18 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Close waits for running transactions and closes the file.
+// Close waits for running transactions and closes the file. After damage was
+// hit it does nothing but say so: bbolt may hold its locks for ever then, and
+// the end of the process closes the file.
 func (s *Store) Close() error {
 	s.closing.Store(true)
 	s.rebuilding.Lock()
 	defer s.rebuilding.Unlock()
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if e := s.broken.Load(); e != nil && e.Reason == Corrupt {
+		return e
+	}
 	return s.file.Load().Close()
 }
 

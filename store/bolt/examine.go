@@ -30,7 +30,11 @@ import (
 // bucket: its value is root page 8 | sequence 8, and where root is 0 the
 // bucket's only page follows in place.
 func examine(f *os.File) error {
-	if err := (&examiner{f: f}).run(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := (&examiner{f: f, size: info.Size()}).run(); err != nil {
 		return corrupt(f.Name(), "its pages are damaged", err)
 	}
 	return nil
@@ -49,12 +53,14 @@ const (
 )
 
 type examiner struct {
-	f        *os.File
+	f        io.ReaderAt
+	size     int64 // of the file
 	pageSize int64
 	high     uint64 // pages from here on do not exist
 	reached  []bool
 	free     []bool
 	bucket   string // top-level bucket being walked, for the error
+	spare    [][]byte
 }
 
 type metaPage struct {
@@ -68,12 +74,8 @@ func (x *examiner) run() error {
 	if err != nil {
 		return err
 	}
-	info, err := x.f.Stat()
-	if err != nil {
-		return err
-	}
 	x.pageSize, x.high = m.pageSize, m.high
-	if have := info.Size() / x.pageSize; m.high > uint64(have) {
+	if have := x.size / x.pageSize; m.high > uint64(have) {
 		return fmt.Errorf("the file is cut short: %d pages of %d", have, m.high)
 	}
 	x.reached, x.free = make([]bool, m.high), make([]bool, m.high)
@@ -124,11 +126,11 @@ func (x *examiner) readMeta(at int64) (m metaPage, ok bool) {
 	raw = raw[pageHeader:]
 	sum := fnv.New64a()
 	_, _ = sum.Write(raw[:metaSize-8])
-	le := binary.NativeEndian
-	ok = le.Uint32(raw) == metaMagic && le.Uint32(raw[4:]) == metaVersion && le.Uint64(raw[56:]) == sum.Sum64()
+	ne := binary.NativeEndian
+	ok = ne.Uint32(raw) == metaMagic && ne.Uint32(raw[4:]) == metaVersion && ne.Uint64(raw[56:]) == sum.Sum64()
 	m = metaPage{
-		pageSize: int64(le.Uint32(raw[8:])), root: le.Uint64(raw[16:]),
-		freelist: le.Uint64(raw[32:]), high: le.Uint64(raw[40:]), txid: le.Uint64(raw[48:]),
+		pageSize: int64(ne.Uint32(raw[8:])), root: ne.Uint64(raw[16:]),
+		freelist: ne.Uint64(raw[32:]), high: ne.Uint64(raw[40:]), txid: ne.Uint64(raw[48:]),
 	}
 	return m, ok && m.pageSize >= 1024 && m.pageSize <= 1<<24 && m.high < 1<<40
 }
@@ -150,10 +152,10 @@ func (x *examiner) read(id uint64) (p rawPage, err error) {
 	if _, err := x.f.ReadAt(head, int64(id)*x.pageSize); err != nil {
 		return p, fmt.Errorf("page %d: %w", id, err)
 	}
-	le := binary.NativeEndian
-	p = rawPage{id: id, flags: le.Uint16(head[8:]), count: int(le.Uint16(head[10:]))}
-	overflow := uint64(le.Uint32(head[12:]))
-	if le.Uint64(head) != id || id+overflow >= x.high {
+	ne := binary.NativeEndian
+	p = rawPage{id: id, flags: ne.Uint16(head[8:]), count: int(ne.Uint16(head[10:]))}
+	overflow := uint64(ne.Uint32(head[12:]))
+	if ne.Uint64(head) != id || id+overflow >= x.high {
 		return p, fmt.Errorf("page %d is not itself", id)
 	}
 	for i := id; i <= id+overflow; i++ {
@@ -162,11 +164,28 @@ func (x *examiner) read(id uint64) (p rawPage, err error) {
 		}
 		x.reached[i] = true
 	}
-	p.body = make([]byte, int64(overflow+1)*x.pageSize)
+	p.body = x.buffer(int64(overflow+1) * x.pageSize)
 	if _, err := io.ReadFull(io.NewSectionReader(x.f, int64(id)*x.pageSize, int64(len(p.body))), p.body); err != nil {
 		return p, fmt.Errorf("page %d: %w", id, err)
 	}
 	return p, nil
+}
+
+// buffer returns room for a page: one that release gave back, where it fits.
+func (x *examiner) buffer(size int64) []byte {
+	if n := len(x.spare); n > 0 && size == x.pageSize {
+		b := x.spare[n-1]
+		x.spare = x.spare[:n-1]
+		return b
+	}
+	return make([]byte, size)
+}
+
+// release gives a page back once nothing below it needs its keys as bounds.
+func (x *examiner) release(p rawPage) {
+	if int64(len(p.body)) == x.pageSize {
+		x.spare = append(x.spare, p.body)
+	}
 }
 
 // freeList reads which pages bbolt may write over.
@@ -205,8 +224,12 @@ func (x *examiner) tree(id uint64, low, high []byte, depth int) error {
 	if err != nil {
 		return x.at(id, err)
 	}
+	defer x.release(p)
 	switch p.flags {
 	case flagLeaf:
+		if p.count == 0 && low != nil {
+			return x.at(id, errors.New("an empty page inside a tree"))
+		}
 		return x.leaf(p, low, high, depth)
 	case flagBranch:
 		return x.branch(p, low, high, depth)
@@ -294,60 +317,71 @@ func (x *examiner) at(page uint64, err error) error {
 	return fmt.Errorf("bucket %s, page %d: %w", x.bucket, page, err)
 }
 
-// span cuts an element's bytes out of its page.
-func span(p rawPage, element int, pos, size uint32) ([]byte, error) {
-	from := uint64(pageHeader+element*elementSize) + uint64(pos)
-	first := uint64(pageHeader + p.count*elementSize) // data begins after all elements
-	if from < first || from+uint64(size) > uint64(len(p.body)) {
-		return nil, fmt.Errorf("element %d lies outside of the page", element)
-	}
-	return p.body[from : from+uint64(size)], nil
+// cutter cuts the elements' bytes out of a page. bbolt writes them one after
+// the other behind the last element, so each must begin where the one before
+// ended: a count that was changed moves where the first one should begin, and
+// no element can vanish unseen.
+type cutter struct {
+	p    rawPage
+	next uint64
 }
 
-func elements(p rawPage) ([]byte, error) {
+func newCutter(p rawPage) (*cutter, []byte, error) {
 	end := pageHeader + p.count*elementSize
-	if end > len(p.body) {
-		return nil, errors.New("more elements than the page holds")
+	switch {
+	case end > len(p.body):
+		return nil, nil, errors.New("more elements than the page holds")
+	case p.count == 0 && !allZero(p.body[pageHeader:min(pageHeader+elementSize, len(p.body))]):
+		return nil, nil, errors.New("an empty page that holds something")
 	}
-	return p.body[pageHeader:end], nil
+	return &cutter{p: p, next: uint64(end)}, p.body[pageHeader:end], nil
+}
+
+func allZero(raw []byte) bool { return len(bytes.Trim(raw, "\x00")) == 0 }
+
+// cut returns size bytes of an element whose position is pos.
+func (c *cutter) cut(element int, pos uint32, size uint64) ([]byte, error) {
+	from := uint64(pageHeader+element*elementSize) + uint64(pos)
+	if from != c.next || from+size > uint64(len(c.p.body)) {
+		return nil, fmt.Errorf("element %d is not where it should be", element)
+	}
+	c.next += size
+	return c.p.body[from:c.next], nil
 }
 
 func branchElements(p rawPage) (keys [][]byte, children []uint64, err error) {
-	raw, err := elements(p)
+	c, raw, err := newCutter(p)
 	if err != nil {
 		return nil, nil, err
 	}
 	if p.count == 0 {
 		return nil, nil, errors.New("a branch without children")
 	}
-	le := binary.NativeEndian
+	ne := binary.NativeEndian
 	for i := 0; i < p.count; i, raw = i+1, raw[elementSize:] {
-		key, err := span(p, i, le.Uint32(raw), le.Uint32(raw[4:]))
+		key, err := c.cut(i, ne.Uint32(raw), uint64(ne.Uint32(raw[4:])))
 		if err != nil {
 			return nil, nil, err
 		}
-		keys, children = append(keys, key), append(children, le.Uint64(raw[8:]))
+		keys, children = append(keys, key), append(children, ne.Uint64(raw[8:]))
 	}
 	return keys, children, nil
 }
 
 func leafElements(p rawPage) (keys, values [][]byte, buckets []bool, err error) {
-	raw, err := elements(p)
+	c, raw, err := newCutter(p)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	le := binary.NativeEndian
+	ne := binary.NativeEndian
 	for i := 0; i < p.count; i, raw = i+1, raw[elementSize:] {
-		flags, pos, ksize, vsize := le.Uint32(raw), le.Uint32(raw[4:]), le.Uint32(raw[8:]), le.Uint32(raw[12:])
-		both, err := span(p, i, pos, ksize)
-		if err == nil {
-			both, err = span(p, i, pos, ksize+vsize)
-		}
-		switch {
-		case err != nil:
+		flags, pos, ksize, vsize := ne.Uint32(raw), ne.Uint32(raw[4:]), uint64(ne.Uint32(raw[8:])), uint64(ne.Uint32(raw[12:]))
+		both, err := c.cut(i, pos, ksize+vsize)
+		if err != nil {
 			return nil, nil, nil, err
-		case flags > 1 || uint64(ksize)+uint64(vsize) != uint64(len(both)):
-			return nil, nil, nil, fmt.Errorf("element %d is damaged", i)
+		}
+		if flags > 1 {
+			return nil, nil, nil, fmt.Errorf("element %d is of no known kind", i)
 		}
 		keys, values = append(keys, both[:ksize]), append(values, both[ksize:])
 		buckets = append(buckets, flags == 1)

@@ -19,7 +19,7 @@ package bolt
 //	             erasure                   what waits for the file to be rewritten
 //	keys         index                     the index key, wrapped
 //	             data|no4                  a data key, wrapped
-//	walks        H(mailbox)|H(task)        state of the walk
+//	walks        H(mailbox)|H(task)        names and state of the walk
 //	mailboxes    H(mailbox)                the mailbox's row
 //	rows         kind1|H(ref)              directory row, binary
 //	activations  revision8                 all activations of that revision

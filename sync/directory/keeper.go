@@ -15,9 +15,10 @@
 //
 // What a crash leaves: every commit is a set of true records, so a half-written
 // round is an older directory with some newer records in it. The first commit
-// of a round that needs several marks the directory as unfinished; the next
-// start sees the mark, judges every candidate again, tells the conflicts again
-// and reads the file again.
+// of a round that needs several marks the directory as unfinished. The next
+// start judges every candidate again where jobs and candidates do not agree;
+// a file that was being read is read again; and the next whole round tells all
+// conflicts there are, because nobody knows which were told.
 //
 // After a failed commit nobody knows whether it happened. The keeper then
 // forgets what it has in memory and reads the store before the next round; the

@@ -174,7 +174,7 @@ func newLife(seed uint64) *randomLife {
 
 func (l *randomLife) next() step {
 	s := l.step()
-	s.batch = 3
+	s.batch = 1
 	if s.file != nil || s.what == "an approval" || s.what == "a look" {
 		s.batch = 1000
 	}

@@ -14,7 +14,11 @@ import (
 
 // MaxAtomic is the number of records that one Put takes all or not at all; more
 // go in steps of as many.
-const MaxAtomic = 2000
+const MaxAtomic = 2 * batchRows
+
+// putBatches is how many batches a step of a Put may fill: its own records, and
+// as many candidates again that its jobs open or close.
+const putBatches = 4
 
 // ErrNotFound says that the directory has no such record.
 var ErrNotFound = errors.New("the directory has no such record")
@@ -96,7 +100,7 @@ func (k *Keeper) putChunk(ctx context.Context, records []directory.Record) (Tall
 		}
 	}
 	r := k.begin(0)
-	r.limit = 2 * MaxAtomic // above a step, so that it is one commit
+	r.limit = putBatches * k.batchRows // above a step, so that it is one commit
 	if k.cfg.File == "" {
 		r.meta.Ready = true // without a file this is the whole directory
 	}

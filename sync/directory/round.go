@@ -41,7 +41,8 @@ type round struct {
 	// limit is the number of rows at which a batch is committed before the
 	// round's end.
 	limit int
-	// before is asked before each commit; nil for nothing.
+	// before is asked before each commit, to see that the file is still the same;
+	// nil for a round that reads none.
 	before func() error
 	// reason is what a purge event says of a deleted candidate.
 	reason string
@@ -270,7 +271,9 @@ func (r *round) flush(ctx context.Context) error {
 	if !r.k.meta.Unfinished || r.meta.Purged && !r.k.meta.Purged {
 		m := r.k.meta.clone()
 		m.Unfinished, m.Purged = true, r.meta.Purged
-		m.File = version{} // so that it is read again after a crash
+		if r.before != nil {
+			m.File = version{} // so that it is read again after a crash
+		}
 		r.batch.Meta = m.encode()
 	}
 	return r.commit(ctx)

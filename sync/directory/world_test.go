@@ -40,6 +40,8 @@ type world struct {
 	wrap    func(store.Directory) store.Directory
 	keeper  *dirsync.Keeper
 	log     *syncBuffer
+	handler slog.Handler
+	metrics *dirsync.Metrics
 	mtime   time.Time
 	changes []dirsync.Change
 }
@@ -88,11 +90,15 @@ func (w *world) start() {
 	if w.wrap != nil {
 		st = w.wrap(st)
 	}
+	if w.handler == nil {
+		w.handler = slog.NewTextHandler(w.log, nil)
+	}
 	w.keeper = dirsync.New(dirsync.Config{
 		Settings: dirsync.Settings{File: w.path, MissingGrace: grace, Backfill: backfill},
 		Store:    st,
 		Poll:     30 * time.Second,
-		Logger:   slog.New(slog.NewTextHandler(w.log, nil)),
+		Logger:   slog.New(w.handler),
+		Metrics:  w.metrics,
 		Changed:  func(c dirsync.Change) { w.changes = append(w.changes, c) },
 	})
 }

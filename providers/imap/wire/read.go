@@ -15,12 +15,13 @@ const (
 
 // reader is the state of Read; only the goroutine in Read touches it.
 type reader struct {
-	buf     []byte // buf[r:w] is read and not yet consumed
-	r, w    int
-	out     []byte   // filtered and not yet handed on
-	outBuf  []byte   // what out is cut from, kept for the next response
-	tooLong bool     // a literal of the current response was skipped
-	uids    []uint32 // scratch for SEARCH
+	buf      []byte // buf[r:w] is read and not yet consumed
+	r, w     int
+	out      []byte   // filtered and not yet handed on
+	outBuf   []byte   // what out is cut from, kept for the next response
+	literals int      // bytes in literals of the current response
+	tooLong  bool     // a literal of the current response was skipped
+	uids     []uint32 // scratch for SEARCH
 }
 
 // Read hands on filtered responses. After the first error it returns that error
@@ -48,7 +49,7 @@ func (c *Conn) response() ([]byte, error) {
 	if err := c.countResponse(); err != nil {
 		return nil, err
 	}
-	c.tooLong = false
+	c.tooLong, c.literals = false, 0
 	if c.r == c.w && len(c.buf) > 8*readBuffer {
 		c.buf = make([]byte, readBuffer)
 	}
@@ -71,10 +72,11 @@ func (c *Conn) response() ([]byte, error) {
 }
 
 // takeLiteral makes the n bytes after off part of the response and returns the
-// offset after them. A literal above the limit is read and dropped, and an
-// empty one stands for it.
+// offset after them. What passes the limit is read and dropped, and an empty
+// literal stands for it.
 func (c *Conn) takeLiteral(mark, off int, n uint64) (int, error) {
-	if n <= uint64(c.opt.Limits.Literal) {
+	if n <= uint64(c.opt.Limits.Literal-c.literals) {
+		c.literals += int(n)
 		end := off + int(n)
 		return end, c.need(end)
 	}

@@ -76,7 +76,7 @@ type Timeouts struct {
 // count from the last Renew.
 type Limits struct {
 	Line      int   // bytes of a response outside literals
-	Literal   int   // bytes of a literal; a longer one is skipped, see Row.TooLong
+	Literal   int   // bytes of the literals of a response; more is skipped, see Row.TooLong
 	Nesting   int   // depth of parentheses
 	Responses int   // responses of any kind
 	Bytes     int64 // bytes
@@ -165,7 +165,7 @@ func New(conn net.Conn, socket io.Closer, o Options) *Conn {
 // Bind ends the connection when ctx ends. The returned function undoes the
 // binding; it must be called.
 func (c *Conn) Bind(ctx context.Context) (unbind func()) {
-	stop := context.AfterFunc(ctx, func() { _ = c.fail(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.fail(ctx.Err()) })
 	return func() { stop() }
 }
 
@@ -219,7 +219,7 @@ const goodbye = 500 * time.Millisecond
 func (c *Conn) Close() error {
 	if c.Err() == nil {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(goodbye))
-		if n, err := io.WriteString(c.raw, "BYE LOGOUT\r\n"); err == nil {
+		if n, err := io.WriteString(c.raw, "Z LOGOUT\r\n"); err == nil {
 			c.octetsOut.Add(int64(n))
 		}
 	}

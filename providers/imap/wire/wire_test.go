@@ -263,7 +263,8 @@ func TestLimits(t *testing.T) {
 
 func TestLongLiteralIsSkipped(t *testing.T) {
 	said := "* 1 FETCH (UID 5 BODY[HEADER] {100000}\r\n" + strings.Repeat("x", 100_000) + ")\r\n" +
-		"* 2 FETCH (UID 6 BODY[HEADER] {3}\r\nA:b)\r\nT1 OK x\r\n"
+		"* 2 FETCH (UID 6 BODY[HEADER] {3}\r\nA:b)\r\n" +
+		"* 3 FETCH (UID 7 X {900}\r\n" + strings.Repeat("y", 900) + " BODY[HEADER] {900}\r\n" + strings.Repeat("z", 900) + ")\r\nT1 OK x\r\n"
 	s := &tape{}
 	raw := &canned{Reader: strings.NewReader("* OK\r\n" + said)}
 	o := options(s)
@@ -271,7 +272,7 @@ func TestLongLiteralIsSkipped(t *testing.T) {
 	c := wire.New(raw, raw, o)
 	fmt.Fprintf(c, "T1 %s\r\n", fetch)
 	seen, _ := io.ReadAll(c)
-	if want := []string{"5 too long", `6 "A:b"`}; !slices.Equal(s.rows, want) {
+	if want := []string{"5 too long", `6 "A:b"`, "7 too long"}; !slices.Equal(s.rows, want) {
 		t.Errorf("rows %q, want %q", s.rows, want)
 	}
 	if !strings.HasSuffix(string(seen), "T1 OK x\r\n") {
@@ -290,7 +291,7 @@ func TestOnlyReadingCommandsLeave(t *testing.T) {
 		{`UID FETCH 1 (UID BODY.PEEK[HEADER.FIELDS ("FROM" "TO")])`, "UID FETCH 1 (UID BODY.PEEK[HEADER.FIELDS (FROM TO)])"},
 		{"UID FETCH 1:* (UID INTERNALDATE)", "UID FETCH 1:* (UID INTERNALDATE)"},
 		{"UID FETCH 7 (UID BODY.PEEK[HEADER]<0.262144>)", "UID FETCH 7 (UID BODY.PEEK[HEADER]<0.262144>)"},
-		{`UID SEARCH OR (SINCE "5-Jan-2024") (SENTSINCE "5-Jan-2024")`, "UID SEARCH OR SINCE 5-Jan-2024 SENTSINCE 5-Jan-2024"},
+		{`UID SEARCH UID 1:9 BEFORE "5-Jan-2024" SENTSINCE "15-Jan-2024"`, "UID SEARCH UID 1:9 BEFORE 5-Jan-2024 SENTSINCE 15-Jan-2024"},
 		{`UID SEARCH HEADER "Message-ID" "a@x"`, `UID SEARCH HEADER Message-ID "a@x"`},
 
 		{"STORE 1 +FLAGS (\\Seen)", ""}, {"UID STORE 1 +FLAGS (\\Seen)", ""}, {"UID EXPUNGE 1", ""},
@@ -361,6 +362,41 @@ func TestThreadItemIsAdded(t *testing.T) {
 	want := "T1 " + strings.Replace(fetch, "(UID", "(UID X-GM-THRID", 1) + "\r\nT2 UID FETCH 1:* (UID INTERNALDATE)\r\n"
 	if got := raw.said.String(); got != want {
 		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
+// packets counts writes.
+type packets struct {
+	canned
+	n int
+}
+
+func (p *packets) Write(b []byte) (int, error) {
+	p.n++
+	return p.canned.Write(b)
+}
+
+func TestCorkedCommandsTravelTogether(t *testing.T) {
+	raw := &packets{}
+	c := wire.New(raw, raw, options(&tape{}))
+	uncork := c.Cork()
+	fmt.Fprint(c, "T1 NOOP\r\n")
+	fmt.Fprint(c, "T2 EXAMINE INBOX\r\n")
+	if raw.n != 0 {
+		t.Errorf("%d writes while corked", raw.n)
+	}
+	uncork()
+	if got := raw.said.String(); raw.n != 1 || got != "T1 NOOP\r\nT2 EXAMINE INBOX\r\n" {
+		t.Errorf("%d writes: %q", raw.n, got)
+	}
+	uncork = c.Cork()
+	fmt.Fprint(c, "T3 NOOP\r\nT4 EXAMINE {5}\r\n")
+	if raw.n != 2 {
+		t.Error("a literal that needs permission was held back: nobody would ever give it")
+	}
+	uncork()
+	if _, err := fmt.Fprint(c, "INBOX\r\nT5 NOOP\r\n"); err != nil || !strings.HasSuffix(raw.said.String(), "T4 EXAMINE {5}\r\nINBOX\r\nT5 NOOP\r\n") {
+		t.Errorf("afterwards: %v, %q", err, raw.said.String())
 	}
 }
 

@@ -7,13 +7,17 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// writer is the state of Write; the library calls it from one goroutine at a
-// time.
+// writer is the state of Write.
 type writer struct {
+	writing sync.Mutex
+	corked  bool
+	held    []byte // written while corked
+
 	line    []byte // a command line that is not complete yet
 	literal int64  // bytes of an outgoing literal still to come
 	tag     string // of a command that goes on after a literal; "" when none
@@ -29,10 +33,13 @@ func (c *Conn) AskThread(item string) { c.thread = item }
 // Write sends whole commands. A command outside the allowed set ends the
 // connection with ErrRefused before any byte of it is sent.
 func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	if err := c.Err(); err != nil {
 		return 0, err
 	}
-	var send []byte
+	send := c.held
+	c.held = nil
 	for rest := b; len(rest) > 0; {
 		if c.literal > 0 {
 			n := min(int64(len(rest)), c.literal)
@@ -54,10 +61,34 @@ func (c *Conn) Write(b []byte) (int, error) {
 		send = append(send, line...)
 		c.line = c.line[:0]
 	}
+	if c.corked && !c.awaiting.Load() {
+		c.held = send
+		return len(b), nil
+	}
 	if err := c.send(send); err != nil {
 		return 0, c.fail(err)
 	}
 	return len(b), nil
+}
+
+// Cork holds back what is written until the returned function is called, so
+// that commands which leave together travel together: one packet, one round
+// trip. Nothing may be waited for in between. A literal that needs the server's
+// permission is sent all the same, with everything before it.
+func (c *Conn) Cork() (uncork func()) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.corked = true
+	return func() {
+		c.writing.Lock()
+		defer c.writing.Unlock()
+		c.corked = false
+		send := c.held
+		c.held = nil
+		if err := c.send(send); err != nil {
+			_ = c.fail(err) // who waits for an answer will hear of it
+		}
+	}
 }
 
 func (c *Conn) send(b []byte) error {
@@ -205,12 +236,11 @@ func itemOK(item string) bool {
 // headerSection is what may follow BODY.PEEK[HEADER.
 var headerSection = regexp.MustCompile(`^(\.FIELDS \([A-Z" -]+\))?\](<\d+\.\d+>)?$`)
 
-// datedKey is a date search key as the library writes it, with or without the
-// parentheses it puts around the arms of an OR.
-var datedKey = regexp.MustCompile(`\(?\b((?:SENT)?SINCE) "(\d{1,2}-[A-Z][a-z]{2}-\d{4})"\)?`)
+// datedKey is a date search key as the library writes it.
+var datedKey = regexp.MustCompile(`\b((?:SENT)?SINCE|BEFORE) "(\d{1,2}-[A-Z][a-z]{2}-\d{4})"`)
 
 // plainSearch takes off what is legal but refused by some servers: quotes around
-// dates and around the name of a header field, parentheses around one key.
+// dates and around the name of a header field.
 func plainSearch(args string) string {
 	args = datedKey.ReplaceAllString(args, "$1 $2")
 	return strings.Replace(args, `HEADER "Message-ID" `, "HEADER Message-ID ", 1)
