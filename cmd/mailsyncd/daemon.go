@@ -21,6 +21,7 @@ import (
 	"mailsyncd/config"
 	"mailsyncd/directory"
 	"mailsyncd/matcher"
+	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/imap"
 	"mailsyncd/store/bolt"
 	dirsync "mailsyncd/sync/directory"
@@ -48,6 +49,7 @@ type daemon struct {
 	store   *bolt.Store
 	keeper  *dirsync.Keeper
 	guards  atomic.Pointer[matcher.Matcher]
+	google  *google
 	fleet   *fleet
 	courier *webhook.Courier
 	watcher *config.Watcher
@@ -139,6 +141,9 @@ func (d *daemon) buildParts(cfg *config.Config) error {
 		Settings: directorySettings(cfg), Store: d.store, Logger: d.log,
 		Metrics: dirsync.NewMetrics(d.reg), Changed: d.directoryChanged,
 	})
+	d.google = newGoogle(cfg.Google, d.log)
+	d.google.tokens, d.google.directory = storedTokens{d.store}, d.keeper.Snapshot
+	d.google.metrics = gmail.NewMetrics(d.reg)
 	d.fleet = newFleet(fleetParts{
 		store: d.store, directory: d.keeper.Snapshot, matcher: d.guards.Load,
 		dial: d.dialer(imap.NewMetrics(d.reg)), metrics: mailbox.NewMetrics(d.reg), log: d.log,
@@ -231,7 +236,7 @@ func (d *daemon) poll(ctx context.Context) error {
 		return nil
 	case <-d.ready:
 	}
-	if err := d.fleet.apply(ctx, d.cfg.Load()); err != nil {
+	if err := d.takeUsers(ctx); err != nil {
 		return fmt.Errorf("scheduling the mailboxes: %w", err)
 	}
 	d.log.Info("polling", "event", "polling", "mailboxes", len(d.cfg.Load().Mailboxes))
@@ -254,7 +259,7 @@ func (d *daemon) directoryChanged(c dirsync.Change) {
 	}
 }
 
-// followUsers suspends and resumes mailboxes as users come and go.
+// followUsers makes, suspends and resumes mailboxes as users come and go.
 func (d *daemon) followUsers(ctx context.Context) error {
 	for {
 		select {
@@ -262,7 +267,7 @@ func (d *daemon) followUsers(ctx context.Context) error {
 			return nil
 		case <-d.users:
 		}
-		if err := d.fleet.usersChanged(ctx); err != nil && ctx.Err() == nil {
+		if err := d.takeUsers(ctx); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("following the directory's users: %w", err)
 		}
 	}

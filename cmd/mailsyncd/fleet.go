@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (f *fleet) replace(ctx context.Context, cfg config.Mailbox) error {
 func (f *fleet) newBox(cfg config.Mailbox, opener providers.Opener) *mailbox.Mailbox {
 	shared := sharedSettings(f.cfg)
 	return mailbox.New(mailbox.Config{
-		ID: cfg.ID, User: cfg.User, Provider: "imap", Opener: opener,
+		ID: cfg.ID, User: cfg.User, Provider: cmp.Or(string(cfg.Provider), string(config.ProviderIMAP)), Opener: opener,
 		Store: f.store, Matcher: f.matcher, Metrics: f.metrics, Log: f.log,
 		Directory: func() mailbox.Snapshot {
 			if snap := f.directory(); snap != nil {
@@ -144,12 +145,22 @@ func (f *fleet) newBox(cfg config.Mailbox, opener providers.Opener) *mailbox.Mai
 			}
 			return nil // not a nil *Snapshot in a non-nil interface
 		},
-		Backfill: shared.backfill, Reconcile: shared.reconcile, Privacy: shared.privacy, Link: shared.link,
+		Backfill: shared.backfill, Reconcile: shared.reconcile, WalkEvery: walkEvery(cfg),
+		Privacy: shared.privacy, Link: shared.link,
 	})
 }
 
-// drop stops a mailbox that left the configuration. Its cursor stays for a
-// while, in case it comes back; maintenance takes it.
+// walkEvery is how often old mail may be walked over: at once where that is
+// cheap, and once a day where every header costs quota.
+func walkEvery(cfg config.Mailbox) time.Duration {
+	if cfg.Provider == config.ProviderGmail && cfg.Gmail.Mode == config.GmailMetadata {
+		return 24 * time.Hour
+	}
+	return 0
+}
+
+// drop stops a mailbox that left the configuration. Maintenance takes its cursor
+// later.
 func (f *fleet) drop(ctx context.Context, id string) error {
 	<-f.schedule.Remove(id)
 	m := f.member(id)
@@ -159,7 +170,8 @@ func (f *fleet) drop(ctx context.Context, id string) error {
 	if m == nil {
 		return nil
 	}
-	return m.box.Leave(ctx)
+	// Its credentials go now; its cursor stays, in case it comes back.
+	return errors.Join(m.box.Leave(ctx), f.store.DropSecrets(ctx, id, time.Now()))
 }
 
 // arrange schedules a mailbox, or not, as its state and its user's want it.
@@ -187,13 +199,23 @@ func (f *fleet) arrange(ctx context.Context, m *member) error {
 // entry is what the schedule knows of a mailbox after a restart.
 func entry(cfg config.Mailbox, row store.Mailbox) schedule.Entry {
 	e := schedule.Entry{
-		Host: cfg.IMAP.Host, Interval: cfg.Interval,
+		Host: pacedHost(cfg), Interval: cfg.Interval,
 		LastSuccess: row.LastSuccess, NotBefore: row.RetryAt, Tries: row.Tries,
 	}
 	if row.State == store.MailboxUnauthorized && !changedSince(cfg.SecretFile(), row.Since) {
 		e.Parked, e.ProbeAfter = true, probeEvery
 	}
 	return e
+}
+
+// pacedHost is what sync.per_host counts for. Gmail mailboxes are paced by
+// Google's quota instead: each is a host of its own, with a name that no host
+// can have.
+func pacedHost(cfg config.Mailbox) string {
+	if cfg.Provider == config.ProviderGmail {
+		return "gmail/" + cfg.ID
+	}
+	return cfg.IMAP.Host
 }
 
 // changedSince tells that a file was written after a time: a credential that
@@ -212,7 +234,11 @@ func (f *fleet) settleUser(ctx context.Context, m *member) error {
 		return nil
 	}
 	if state, known := snap.User(m.cfg.User); known && state == directory.UserDisabled {
-		return m.box.Suspend(ctx)
+		err := m.box.Suspend(ctx)
+		if err == nil && f.cfg.Retention.SuspendedCredentials == 0 {
+			err = f.store.DropSecrets(ctx, m.cfg.ID, time.Now())
+		}
+		return err
 	}
 	return m.box.Unsuspend(ctx)
 }

@@ -155,8 +155,9 @@ func (d *daemon) failed(ctx context.Context, id string, err error) admin.FailedM
 		f.Class, f.Action = string(providers.ClassThrottled), mailbox.Action(providers.ClassThrottled)
 	case errors.Is(err, mailbox.ErrNotReady), errors.Is(err, store.ErrFull), errors.Is(err, errNotServed), errors.Is(err, schedule.ErrStopped):
 	default:
+		cfg, _ := d.cfg.Load().Mailbox(id)
 		class := providers.Classify(err)
-		f.Class, f.Action = string(class), mailbox.Action(class)
+		f.Class, f.Action = string(class), mailbox.ActionFor(string(cfg.Provider), class)
 	}
 	return f
 }

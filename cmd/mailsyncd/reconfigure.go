@@ -46,6 +46,9 @@ func (d *daemon) reconfigure(ctx context.Context) (admin.ReloadResult, error) {
 	if err != nil {
 		return admin.ReloadResult{}, err
 	}
+	if cfg, err = d.withUsers(ctx, cfg); err != nil {
+		return admin.ReloadResult{}, err
+	}
 	guards, err := matcher.New(guardConfig(cfg))
 	if err != nil {
 		return admin.ReloadResult{}, err

@@ -23,12 +23,15 @@ import (
 // tlsSessions is how many TLS sessions a host's mailboxes keep between polls.
 const tlsSessions = 64
 
-// dialer returns what makes the openers of mailboxes. Mailboxes of one host
+// dialer returns what makes the openers of mailboxes. IMAP mailboxes of one host
 // share their TLS sessions, so that a poll resumes one instead of shaking hands
 // anew.
 func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.Opener, error) {
 	sessions := map[string]tls.ClientSessionCache{}
 	return func(m config.Mailbox) (providers.Opener, error) {
+		if m.Provider == config.ProviderGmail {
+			return d.google.opener(m)
+		}
 		host := net.JoinHostPort(m.IMAP.Host, strconv.Itoa(m.IMAP.Port))
 		if sessions[host] == nil {
 			sessions[host] = tls.NewLRUClientSessionCache(tlsSessions)

@@ -35,7 +35,7 @@ func (p *pass) task(ctx context.Context, o store.OwedWalk) error {
 	sc := scope{origin: taskOrigin(o.Task.Kind), horizon: o.Task.Since, only: o.Task.Candidate}
 	walk := o.State
 	for !p.spent() {
-		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
+		page, err := p.search(ctx, query, walk.Cursor)
 		if err != nil {
 			return fmt.Errorf("walking for task %s: %w", o.Task.ID, err)
 		}

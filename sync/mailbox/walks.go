@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,6 +35,9 @@ func (p *pass) lookBack(ctx context.Context) error {
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskLookBack))
 	if err != nil {
 		return fmt.Errorf("reading the look-back: %w", err)
+	}
+	if p.cfg.WalkEvery > 0 {
+		return p.collected(ctx, row, walk)
 	}
 	if walk.Version == 0 {
 		var owed bool
@@ -114,7 +118,7 @@ func (p *pass) audit(ctx context.Context) error {
 		return fmt.Errorf("reading the audit: %w", err)
 	}
 	if walk.Version == 0 {
-		if now.Sub(row.LastAudit) < auditEvery {
+		if p.cfg.WalkEvery > 0 || now.Sub(row.LastAudit) < auditEvery {
 			return nil
 		}
 		walk = store.WalkState{Since: now.Add(-auditWindow), Started: now}
@@ -156,7 +160,7 @@ func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
 func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, sc scope, finish func(*store.Mailbox)) error {
 	query := providers.Query{Since: walk.Since, Addresses: walk.Addresses}
 	for !p.spent() {
-		page, err := p.session.Search(ctx, query, providers.Cursor(walk.Cursor))
+		page, err := p.search(ctx, query, walk.Cursor)
 		if err != nil {
 			return fmt.Errorf("walking back (%s): %w", task, err)
 		}
@@ -174,4 +178,15 @@ func (p *pass) walkBack(ctx context.Context, task string, walk store.WalkState, 
 		}
 	}
 	return nil
+}
+
+// search reads a page of a walk over old mail. A position that the provider does
+// not know begins the walk again: it may be another provider's, because the
+// mailbox has moved, and the ledger drops what is read twice.
+func (p *pass) search(ctx context.Context, q providers.Query, cursor string) (providers.Page, error) {
+	page, err := p.session.Search(ctx, q, providers.Cursor(cursor))
+	if cursor != "" && errors.Is(err, providers.ErrCursorExpired) {
+		page, err = p.session.Search(ctx, q, "")
+	}
+	return page, err
 }
