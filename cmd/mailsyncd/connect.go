@@ -36,7 +36,9 @@ It is for mailboxes with a client_file. A service account needs no consent.`,
 		}
 		return answer{
 			value: map[string]string{"connected": conn.Mailbox},
-			text:  func(p *page) { p.line("%s is connected; `mailsyncd status --mailbox %s` shows its first sync", conn.Mailbox, conn.Mailbox) },
+			text: func(p *page) {
+				p.line("%s is connected; `mailsyncd status --mailbox %s` shows its first sync", conn.Mailbox, conn.Mailbox)
+			},
 		}, err
 	})
 }
