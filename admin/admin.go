@@ -47,6 +47,14 @@ type Mailboxes interface {
 	Forget(ctx context.Context, id string) error
 }
 
+// Connector lets a mailbox's user give their consent. A mailbox that is connected
+// already, or opened by something else, is a Conflict.
+type Connector interface {
+	Connection(ctx context.Context, id string) (Connection, error)
+	// SetToken keeps the refresh token of a consent and polls the mailbox.
+	SetToken(ctx context.Context, id, token string) error
+}
+
 // Syncer polls now. Both calls wait until a pass that began after the call has
 // ended, or until ctx ends, which leaves the pass running. A mailbox that is
 // paused or suspended is a Conflict.
@@ -105,6 +113,7 @@ type Webhook interface {
 type Config struct {
 	Daemon     Daemon
 	Mailboxes  Mailboxes
+	Connector  Connector
 	Syncer     Syncer
 	Deliveries Deliveries
 	Directory  Directory
@@ -141,6 +150,8 @@ func (s *server) routes() []route {
 		{"POST /v1/mailboxes/{id}/pause", answer(s.pauseMailbox)},
 		{"POST /v1/mailboxes/{id}/resume", answer(s.resumeMailbox)},
 		{"POST /v1/mailboxes/{id}/forget", done(s.forgetMailbox)},
+		{"GET /v1/mailboxes/{id}/connect", answer(s.connection)},
+		{"PUT /v1/mailboxes/{id}/token", done(s.setToken)},
 		{"POST /v1/sync", answer(s.syncAll)},
 
 		{"GET /v1/deliveries", answer(s.listDeliveries)},

@@ -45,6 +45,8 @@ func TestCalls(t *testing.T) {
 		{"pause a mailbox", func() (any, error) { return c.PauseMailbox(ctx, "rita") }, "pause rita", `"state":"paused"`},
 		{"resume a mailbox", func() (any, error) { return c.ResumeMailbox(ctx, "rita") }, "resume rita", `"state":"active"`},
 		{"forget a mailbox", func() (any, error) { return nil, c.ForgetMailbox(ctx, "rita") }, "forget rita", ""},
+		{"what a consent needs", func() (any, error) { return c.Connection(ctx, "sam") }, "connection sam", `"client":{"id":"client","secret":""}`},
+		{"keep a token", func() (any, error) { return nil, c.SetToken(ctx, "sam", "1//t") }, "token sam 1//t", ""},
 		{"list deliveries", func() (any, error) {
 			return c.Deliveries(ctx, admin.DeliveryQuery{State: "dead", Candidate: "cand/1?", After: 6, Limit: 1000})
 		}, "deliveries dead cand/1? 6 1000", `"next":7`},

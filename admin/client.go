@@ -120,6 +120,20 @@ func (c *Client) ForgetMailbox(ctx context.Context, id string) error {
 	return c.call(ctx, "POST", mailboxPath(id, "/forget"), nil, nil)
 }
 
+// Connection is GET /v1/mailboxes/{id}/connect.
+func (c *Client) Connection(ctx context.Context, id string) (Connection, error) {
+	return fetch[Connection](ctx, c, "GET", mailboxPath(id, "/connect"), nil)
+}
+
+// SetToken is PUT /v1/mailboxes/{id}/token.
+func (c *Client) SetToken(ctx context.Context, id, token string) error {
+	body, err := json.Marshal(Token{token})
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, "PUT", mailboxPath(id, "/token"), bytes.NewReader(body), nil)
+}
+
 // Deliveries is GET /v1/deliveries.
 func (c *Client) Deliveries(ctx context.Context, q DeliveryQuery) (DeliveryList, error) {
 	path := "/v1/deliveries" + params("state", q.State, "candidate", q.Candidate,

@@ -45,7 +45,7 @@ func (f *fake) last() string {
 
 func (f *fake) config(log *slog.Logger) admin.Config {
 	return admin.Config{
-		Daemon: f, Mailboxes: f, Syncer: f, Deliveries: f, Directory: f,
+		Daemon: f, Mailboxes: f, Connector: f, Syncer: f, Deliveries: f, Directory: f,
 		Tasks: f, Inquiry: f, Webhook: fakeWebhook{f}, Log: log,
 	}
 }
@@ -103,6 +103,19 @@ func (f *fake) SetPaused(_ context.Context, id string, paused bool) (admin.Mailb
 
 func (f *fake) Forget(_ context.Context, id string) error {
 	f.note("forget", id)
+	return nil
+}
+
+func (f *fake) Connection(_ context.Context, id string) (admin.Connection, error) {
+	f.note("connection", id)
+	if id == "rita" {
+		return admin.Connection{}, admin.Conflict("mailbox %q is read over IMAP and needs no consent", id)
+	}
+	return admin.Connection{Mailbox: id, Address: "sam@example.com", Mode: "metadata", Client: admin.OAuthClient{ID: "client"}}, nil
+}
+
+func (f *fake) SetToken(_ context.Context, id, token string) error {
+	f.note("token", id, token)
 	return nil
 }
 

@@ -74,6 +74,21 @@ func (s *server) forgetMailbox(r *http.Request) error {
 	return s.Mailboxes.Forget(r.Context(), r.PathValue("id"))
 }
 
+func (s *server) connection(r *http.Request) (Connection, error) {
+	return s.Connector.Connection(r.Context(), r.PathValue("id"))
+}
+
+func (s *server) setToken(r *http.Request) error {
+	var body Token
+	if err := decode(r, &body); err != nil {
+		return err
+	}
+	if body.Token == "" {
+		return badRequest("the token is missing")
+	}
+	return s.Connector.SetToken(r.Context(), r.PathValue("id"), body.Token)
+}
+
 // ---- deliveries ----------------------------------------------------------
 
 func (s *server) listDeliveries(r *http.Request) (list DeliveryList, err error) {

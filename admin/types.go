@@ -122,7 +122,9 @@ type Mailbox struct {
 	ID      string `json:"id"`
 	Address string `json:"address,omitempty"`
 	User    string `json:"user,omitempty"`
-	Host    string `json:"host,omitempty"`
+	// Provider: imap, gmail. Host is the mail server; empty for gmail.
+	Provider string `json:"provider,omitempty"`
+	Host     string `json:"host,omitempty"`
 	// State: active, backing_off, unauthorized, suspended, paused, removed.
 	State string `json:"state"`
 	// Class, Error and Action are the last failure: its kind, what happened,
@@ -149,6 +151,42 @@ type Walk struct {
 	Started time.Time `json:"started,omitzero"`
 	Scanned uint64    `json:"scanned"`
 	Matched uint64    `json:"matched"`
+	// Progress is there while the walk reads old mail of a mailbox where that
+	// takes its time.
+	Progress *Progress `json:"progress,omitempty"`
+}
+
+// Progress says how far a walk over old mail has come.
+type Progress struct {
+	Read        int     `json:"read"`         // headers
+	Done        float64 `json:"done"`         // of the window, 0 to 1; 0 when unknown
+	Left        int     `json:"left"`         // headers, estimated; 0 when unknown
+	LeftSeconds int64   `json:"left_seconds"` // the quota allows it in no less
+}
+
+// Connection is what `mailsyncd connect` needs to ask a mailbox's user for a
+// consent.
+type Connection struct {
+	Mailbox string      `json:"mailbox"`
+	Address string      `json:"address"` // whose consent
+	Mode    string      `json:"mode"`    // metadata, search
+	Client  OAuthClient `json:"client"`
+	// Endpoint of the API; empty: Google's.
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// OAuthClient is the company's own client. An installed app's secret is none
+// (RFC 8252 §8.5).
+type OAuthClient struct {
+	ID       string `json:"id"`
+	Secret   string `json:"secret"`
+	AuthURL  string `json:"auth_url,omitempty"`
+	TokenURL string `json:"token_url,omitempty"`
+}
+
+// Token is a refresh token on its way into the store.
+type Token struct {
+	Token string `json:"token"`
 }
 
 // MailboxList is one page of mailboxes, in order of their ids.

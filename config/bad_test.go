@@ -94,8 +94,10 @@ c.yaml:1: log.rotation: unknown key; legal here: level, format`},
 c.yaml:1: log."le\nvel": unknown key; did you mean level?`},
 	{"a key that is a list", with("log: {[level]: info}"), `
 c.yaml:1: log."": unknown key; legal here: level, format`},
-	{"a whole unknown section", with("gmail: {}"), `
-c.yaml:1: gmail: unknown key; legal here: company, store, secrets, directory, sync, defaults, include, mailboxes, webhook, outbox, privacy, retention, admin, metrics, log`},
+	{"a section in the wrong place names the right ones", with("gmail: {}"), `
+c.yaml:1: gmail: unknown key; it belongs at defaults.gmail or mailboxes_from_users.gmail or mailboxes[].gmail`},
+	{"a whole unknown section", with("calendar: {}"), `
+c.yaml:1: calendar: unknown key; legal here: company, store, secrets, directory, sync, defaults, mailboxes_from_users, google, include, mailboxes, webhook, outbox, privacy, retention, admin, metrics, log`},
 
 	// Types.
 	{"a number for text", box("{id: 7, address: rita@example.com}"), `
@@ -238,6 +240,41 @@ c.yaml:5: mailboxes[0].imap.password_file: is not used with auth: xoauth2; remov
 c.yaml:5: mailboxes[0].imap.username: is missing; write the user to log in as, or remove the line to use "{address}"`},
 	{"a placeholder that is unknown", strings.Replace(small, "{id}.pw", "{mailbox}.pw", 1), `
 c.yaml:3: defaults.imap.password_file: holds the unknown placeholder {mailbox}; {id} and {address} are known`},
+
+	// Gmail.
+	{"a mailbox that is both", box("{id: sam, address: sam@example.com, imap: {port: 993}, gmail: {service_account_file: sa.json}}"), `
+c.yaml:5: mailboxes[0].gmail: stands beside imap; a mailbox has one of them, remove the other`},
+	{"a mailbox that could be either", replaced(`defaults: {imap: {host: h, password_file: p}, gmail: {service_account_file: sa.json}}`), `
+c.yaml:5: mailboxes[0]: has neither imap nor gmail, and the defaults have both; write ` + "`imap: {}` or `gmail: {}`" + ` here`},
+	{"a Gmail mailbox without a credential", box("{id: sam, address: sam@example.com, gmail: {}}"), `
+c.yaml:5: mailboxes[0].gmail.service_account_file: is missing; name the key of a service account here or in defaults, or the OAuth client under client_file`},
+	{"a Gmail mailbox with two credentials", box("{id: sam, address: sam@example.com, gmail: {service_account_file: sa.json, client_file: c.json}}"), `
+c.yaml:5: mailboxes[0].gmail.client_file: stands beside service_account_file; a mailbox has one credential, remove the other`},
+	{"two credentials in the defaults", replaced(`defaults: {gmail: {service_account_file: sa.json, client_file: c.json}}`), `
+c.yaml:3: defaults.gmail.client_file: stands beside service_account_file; keep the one that most mailboxes use and write the other into the rest`},
+	{"an unknown mode", box("{id: sam, address: sam@example.com, gmail: {mode: full, service_account_file: sa.json}}"), `
+c.yaml:5: mailboxes[0].gmail.mode: "full" is not one of them; write metadata or search`},
+	{"a client secret in the configuration is not repeated", box("{id: sam, address: sam@example.com, gmail: {client: hunter2}}"), `
+c.yaml:5: mailboxes[0].gmail.client: unknown key; secrets stand in files of their own; use client_file
+c.yaml:5: mailboxes[0].gmail.service_account_file: is missing; name the key of a service account here or in defaults, or the OAuth client under client_file`},
+	{"a placeholder that Gmail does not know", box("{id: sam, address: sam@example.com, gmail: {client_file: '{user}.json'}}"), `
+c.yaml:5: mailboxes[0].gmail.client_file: holds the unknown placeholder {user}; {id} and {address} are known`},
+	{"mailboxes from users of nowhere", with("mailboxes_from_users: {gmail: {service_account_file: sa.json}}"), `
+c.yaml:1: mailboxes_from_users.domain: is missing; write the domain whose users become mailboxes`},
+	{"mailboxes from users with an address for a domain", with("mailboxes_from_users: {domain: '@example.com', gmail: {service_account_file: sa.json}}"), `
+c.yaml:1: mailboxes_from_users.domain: is not a domain; write it without the @`},
+	{"mailboxes from users without a credential", with("mailboxes_from_users: {domain: example.com}"), `
+c.yaml:1: mailboxes_from_users.gmail.service_account_file: is missing; name the key of a service account here or in defaults, or the OAuth client under client_file`},
+	{"a quota of another kind", with("google: {quota: free}"), `
+c.yaml:1: google.quota: "free" is not one of them; write new or old`},
+	{"a budget that no call fits in", with("google: {user_per_minute: 30, prices: {get: 20}}"), `
+c.yaml:1: google.user_per_minute: 30 is too small; write at least 40`},
+	{"a price below nothing", with("google: {prices: {get: -1}}"), `
+c.yaml:1: google.prices.get: -1 is out of range; write 0 to 100000`},
+	{"tokens sent in clear", with("google: {endpoint: 'http://gateway.example.com/'}"), `
+c.yaml:1: google.endpoint: would send tokens in clear; write https`},
+	{"an endpoint that is none", with("google: {endpoint: gateway}"), `
+c.yaml:1: google.endpoint: is not a plain URL; write it like https://gmail.googleapis.com/`},
 
 	// The webhook.
 	{"a URL without a scheme", hook(`url: ats.example.com/hook, ` + okKey), `

@@ -59,18 +59,18 @@ func byID(mailboxes []Mailbox) map[string]*Mailbox {
 // and one that is empty mean the same.
 func sameMailbox(a, b *Mailbox) bool {
 	return a.ID == b.ID && a.Address == b.Address && a.User == b.User &&
-		a.Interval == b.Interval && a.IMAP == b.IMAP &&
+		a.Interval == b.Interval && a.Provider == b.Provider && a.IMAP == b.IMAP && a.Gmail == b.Gmail &&
 		slices.Equal(a.Aliases, b.Aliases) && slices.Equal(a.IgnoreFolders, b.IgnoreFolders)
 }
 
 // compareSettings goes through the keys of a section. Defaults, include and
-// mailboxes are left out: what they bring about is in the mailboxes.
+// what lists mailboxes are left out: what they bring about is in the mailboxes.
 func (c *Changes) compareSettings(section string, from, to reflect.Value) {
 	for f := range fields(from.Type()) {
 		key := join(section, f.Tag.Get("yaml"))
 		a, b := from.FieldByIndex(f.Index), to.FieldByIndex(f.Index)
 		switch {
-		case key == "defaults" || key == "include" || key == "mailboxes":
+		case key == "defaults" || key == "include" || key == "mailboxes" || key == "mailboxes_from_users":
 		case f.Type.Kind() == reflect.Struct:
 			c.compareSettings(key, a, b)
 		case !sameSetting(a, b):

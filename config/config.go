@@ -37,6 +37,10 @@ type Config struct {
 	Sync      Sync      `yaml:"sync"`
 	// Defaults holds for every mailbox that does not say otherwise.
 	Defaults Defaults `yaml:"defaults"`
+	// MailboxesFromUsers makes mailboxes of the directory's users.
+	MailboxesFromUsers FromUsers `yaml:"mailboxes_from_users"`
+	// Google bounds what is asked of Gmail.
+	Google Google `yaml:"google"`
 	// Include names files with more mailboxes: globs, relative to this file.
 	// Such a file holds the one key `mailboxes`. A glob may match nothing; a
 	// plain name must exist.
@@ -135,13 +139,16 @@ type PerHost struct {
 }
 
 // Defaults are settings of mailboxes that do not say otherwise. A list of a
-// mailbox replaces the list here; the keys of its imap block replace single
-// keys here.
+// mailbox replaces the list here; the keys of its imap or gmail block replace
+// single keys here. A mailbox that has neither block is of the kind that stands
+// here.
 type Defaults struct {
 	// IgnoreFolders; see Mailbox.
 	IgnoreFolders []string `yaml:"ignore_folders"`
 	// IMAP; see IMAP.
 	IMAP IMAP `yaml:"imap"`
+	// Gmail; see Gmail.
+	Gmail Gmail `yaml:"gmail"`
 }
 
 // Mailbox is one mailbox to poll.
@@ -164,10 +171,17 @@ type Mailbox struct {
 	// mail client shows them. Default defaults.ignore_folders; [] ignores none.
 	// Junk, Trash and Drafts are always left out.
 	IgnoreFolders []string `yaml:"ignore_folders"`
-	// IMAP is the server and how to log in.
+	// IMAP is the server and how to log in. A mailbox has this block or gmail.
 	IMAP IMAP `yaml:"imap"`
+	// Gmail is how the mailbox is read through Google's API.
+	Gmail Gmail `yaml:"gmail"`
 
-	// File and Line are where the mailbox stands in the configuration.
+	// Provider follows from the block that counts; the other one is empty.
+	Provider Provider `yaml:"-"`
+	// FromUser tells that the mailbox was made of a user of the directory.
+	FromUser bool `yaml:"-"`
+	// File and Line are where the mailbox stands in the configuration, or
+	// mailboxes_from_users.
 	File string `yaml:"-"`
 	Line int    `yaml:"-"`
 }
@@ -177,8 +191,12 @@ func (m *Mailbox) Addresses() []string {
 	return append([]string{m.Address}, m.Aliases...)
 }
 
-// SecretFile is the file that logs the mailbox in: password or token.
+// SecretFile is the file that logs the mailbox in: password, token, the key of a
+// service account, or the OAuth client that its user's consent was given to.
 func (m *Mailbox) SecretFile() string {
+	if m.Provider == ProviderGmail {
+		return m.Gmail.File()
+	}
 	if m.IMAP.Auth == AuthPassword {
 		return m.IMAP.PasswordFile
 	}
@@ -226,6 +244,108 @@ const (
 	AuthPassword    AuthMode = "password"    // SASL PLAIN or LOGIN
 	AuthXOAUTH2     AuthMode = "xoauth2"     // Google's and Microsoft's bearer method
 	AuthOAuthBearer AuthMode = "oauthbearer" // RFC 7628
+)
+
+// Provider is the kind of a mailbox.
+type Provider string
+
+// The providers.
+const (
+	ProviderIMAP  Provider = "imap"  // any server that speaks IMAP
+	ProviderGmail Provider = "gmail" // Google's API
+)
+
+// Gmail is one mailbox of Google Workspace and what opens it: a service account
+// or its user's consent, never both. In the files, {id} and {address} stand for
+// the mailbox's own.
+type Gmail struct {
+	// Mode is metadata or search. Default metadata: the scope gmail.metadata,
+	// which shows no body; old mail is found by reading the window's headers, at
+	// most once a day. search: the scope gmail.readonly, which would allow to read
+	// bodies; Google is asked for candidates' mail, at once.
+	Mode GmailMode `yaml:"mode"`
+	// ServiceAccountFile is the JSON key of a service account with domain-wide
+	// delegation: one for all mailboxes of a domain.
+	ServiceAccountFile string `yaml:"service_account_file" as:"path"`
+	// ClientFile is the JSON of an OAuth client of the type "Desktop app". The
+	// mailbox's user consents once, with `mailsyncd connect`.
+	ClientFile string `yaml:"client_file" as:"path"`
+	// QuotaKey names the user that Google counts the calls for. Default "": each
+	// mailbox is its own. Mailboxes with one key share one budget a minute.
+	QuotaKey string `yaml:"quota_key"`
+}
+
+// File is the file that the credential hangs on.
+func (g *Gmail) File() string {
+	if g.ServiceAccountFile != "" {
+		return g.ServiceAccountFile
+	}
+	return g.ClientFile
+}
+
+// GmailMode says how much Google lets us see.
+type GmailMode string
+
+// The modes.
+const (
+	GmailMetadata GmailMode = "metadata" // headers and labels, no search
+	GmailSearch   GmailMode = "search"   // all of it, and so search
+)
+
+// FromUsers turns every enabled user of the directory who has an address in a
+// domain into a mailbox, and follows them: the mailbox of a disabled user is
+// suspended, a deleted user's is removed. Its id is the user's ref where that
+// can be one, else made from it. A mailbox that is configured with one of the
+// user's addresses, or with the user, wins.
+type FromUsers struct {
+	// Domain of the users' addresses. Default "": no user becomes a mailbox.
+	Domain string `yaml:"domain"`
+	// Gmail; see Gmail. Keys that are missing are those of defaults.gmail.
+	Gmail Gmail `yaml:"gmail"`
+}
+
+// Google bounds what is asked of the Gmail API, per Cloud project: mailboxes
+// with the same service account or OAuth client share one.
+type Google struct {
+	// Quota is new for Cloud projects that began to use the Gmail API in May 2026
+	// or later, old for those before: which numbers the keys below have when they
+	// are 0. Default new.
+	Quota QuotaKind `yaml:"quota" reload:"restart"`
+	// UserPerMinute is how many units one mailbox may cost in a minute. Default 0:
+	// 6000, old 15000.
+	UserPerMinute int `yaml:"user_per_minute" reload:"restart"`
+	// ProjectPerMinute is the same for all mailboxes together. Default 0: 1200000.
+	ProjectPerMinute int `yaml:"project_per_minute" reload:"restart"`
+	// ProjectPerDay bounds all mailboxes together. Default 0: 80000000.
+	ProjectPerDay int `yaml:"project_per_day" reload:"restart"`
+	// Prices are the units of one call of each kind.
+	Prices GooglePrices `yaml:"prices"`
+	// Endpoint of the API, for networks that reach Google through a gateway of
+	// their own. Default "": Google's.
+	Endpoint string `yaml:"endpoint" reload:"restart"`
+}
+
+// GooglePrices are units a call. 0: as google.quota says.
+type GooglePrices struct {
+	// Profile is users.getProfile. Default 0: 1.
+	Profile int `yaml:"profile" reload:"restart"`
+	// Labels is users.labels.list. Default 0: 1.
+	Labels int `yaml:"labels" reload:"restart"`
+	// History is users.history.list. Default 0: 2.
+	History int `yaml:"history" reload:"restart"`
+	// List is users.messages.list. Default 0: 5.
+	List int `yaml:"list" reload:"restart"`
+	// Get is users.messages.get. Default 0: 20, old 5.
+	Get int `yaml:"get" reload:"restart"`
+}
+
+// QuotaKind says which of Google's published numbers hold for a project.
+type QuotaKind string
+
+// The kinds of quota.
+const (
+	QuotaNew QuotaKind = "new" // from May 2026 on
+	QuotaOld QuotaKind = "old" // before
 )
 
 // Webhook is where events go.
@@ -366,7 +486,11 @@ func Default() Config {
 			ResyncFile:    "/run/mailsyncd/resync",
 		},
 		// The port follows from the TLS mode once both are known.
-		Defaults:  Defaults{IMAP: IMAP{TLS: TLSImplicit, Auth: AuthPassword, Username: "{address}"}},
+		Defaults: Defaults{
+			IMAP:  IMAP{TLS: TLSImplicit, Auth: AuthPassword, Username: "{address}"},
+			Gmail: Gmail{Mode: GmailMetadata},
+		},
+		Google:    Google{Quota: QuotaNew},
 		Webhook:   Webhook{Timeout: 20 * time.Second, Concurrency: 8},
 		Outbox:    Outbox{MaxEvents: 1_000_000},
 		Privacy:   Privacy{Subject: PrivacyFull, OtherAddresses: PrivacyFull},

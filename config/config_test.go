@@ -80,6 +80,7 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	}{
 		{"store", cfg.Store, want.Store},
 		{"sync", cfg.Sync, want.Sync},
+		{"google", cfg.Google, want.Google},
 		{"outbox", cfg.Outbox, want.Outbox},
 		{"privacy", cfg.Privacy, want.Privacy},
 		{"retention", cfg.Retention, want.Retention},
@@ -111,9 +112,11 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		t.Fatalf("found only %d keys; the reflection is broken", len(wanted))
 	}
 	for _, key := range wanted {
-		// A mailbox has the imap keys of the defaults, shown there.
-		if strings.HasPrefix(key, "mailboxes.imap.") {
-			key = "defaults." + strings.TrimPrefix(key, "mailboxes.")
+		// A mailbox has the keys of the defaults' blocks, shown there.
+		for _, prefix := range []string{"mailboxes.", "mailboxes_from_users."} {
+			if rest := strings.TrimPrefix(key, prefix); rest != key && (strings.HasPrefix(rest, "imap.") || strings.HasPrefix(rest, "gmail.")) {
+				key = "defaults." + rest
+			}
 		}
 		if !slices.Contains(shown, key) {
 			t.Errorf("config.example.yaml does not show %s", key)
@@ -153,7 +156,7 @@ func keysOfText(text string) []string {
 			continue
 		}
 		depth := len(m[1]) / 2
-		if strings.HasPrefix(sections0(sections), "mailboxes") && depth > 0 {
+		if sections0(sections) == "mailboxes" && depth > 0 {
 			depth-- // items stand one step deeper, behind their dash
 		}
 		sections = append(sections[:min(depth, len(sections))], m[2])
@@ -179,7 +182,8 @@ func TestDefaultsReachMailboxes(t *testing.T) {
 			Host: "imap.example.com", Port: 993, TLS: config.TLSImplicit, Auth: config.AuthPassword,
 			Username: "rita@example.com", PasswordFile: filepath.Join(dir, "rita.pw"),
 		},
-		File: cfg.File, Line: 5,
+		Provider: config.ProviderIMAP,
+		File:     cfg.File, Line: 5,
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)

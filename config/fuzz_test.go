@@ -51,7 +51,7 @@ func checkProblems(t *testing.T, err error) {
 // checkUsable checks what the rest of the daemon takes for granted.
 func checkUsable(t *testing.T, cfg *config.Config) {
 	t.Helper()
-	if len(cfg.Mailboxes) == 0 || cfg.Webhook.URL == "" {
+	if len(cfg.Mailboxes) == 0 && cfg.MailboxesFromUsers.Domain == "" || cfg.Webhook.URL == "" {
 		t.Fatal("loaded without a mailbox or a webhook")
 	}
 	for _, file := range cfg.WatchedFiles() {
@@ -60,7 +60,8 @@ func checkUsable(t *testing.T, cfg *config.Config) {
 		}
 	}
 	for _, m := range cfg.Mailboxes {
-		if m.ID == "" || m.SecretFile() == "" || m.IMAP.Host == "" || m.IMAP.Port < 1 || m.Interval <= 0 {
+		server := m.Provider == config.ProviderGmail || m.IMAP.Host != "" && m.IMAP.Port >= 1
+		if m.ID == "" || m.SecretFile() == "" || !server || m.Interval <= 0 {
 			t.Errorf("an incomplete mailbox: %+v", m)
 		}
 	}

@@ -43,6 +43,7 @@ func (l *loader) load(path string) (*Config, error) {
 		src := l.parse(file, &includeFile{})
 		mailboxes = append(mailboxes, l.decodeMailboxes(src, &cfg)...)
 	}
+	l.inheritGmail(&cfg)
 	cfg.Mailboxes = make([]Mailbox, len(mailboxes))
 	cfg.byID = make(map[string]int, len(mailboxes))
 	for i := range mailboxes {
@@ -138,6 +139,7 @@ func (l *loader) decodeMailboxes(src *source, cfg *Config) []mailboxNode {
 			Interval:      cfg.Sync.Interval,
 			IgnoreFolders: cfg.Defaults.IgnoreFolders,
 			IMAP:          cfg.Defaults.IMAP,
+			Gmail:         cfg.Defaults.Gmail,
 			File:          src.file,
 			Line:          n.Line,
 		}
@@ -151,6 +153,29 @@ func (l *loader) decodeMailboxes(src *source, cfg *Config) []mailboxNode {
 // finish fills in what follows from other keys. The problems of doing so are
 // the validator's to report.
 func (n mailboxNode) finish() {
+	if n.m.Provider = n.provider(); n.m.Provider == ProviderGmail {
+		n.m.IMAP = IMAP{}
+		n.finishGmail("gmail", &n.m.Gmail)
+		n.m.Gmail.place(n.m.ID, n.m.Address)
+		return
+	}
+	n.m.Gmail = Gmail{}
+	n.finishIMAP()
+}
+
+// provider is the kind of the block that counts: the mailbox's own, else the
+// only one in the defaults.
+func (n mailboxNode) provider() Provider {
+	switch here, inDefaults := n.saidHere("gmail"), n.saidInDefaults("gmail"); {
+	case n.saidHere("imap"):
+		return ProviderIMAP
+	case here, inDefaults && !n.saidInDefaults("imap"):
+		return ProviderGmail
+	}
+	return ProviderIMAP
+}
+
+func (n mailboxNode) finishIMAP() {
 	imap := &n.m.IMAP
 	if imap.Port == 0 && !n.said("imap.port") {
 		imap.Port = map[TLSMode]int{TLSImplicit: 993, TLSStartTLS: 143, TLSNone: 143}[imap.TLS]
@@ -166,10 +191,54 @@ func (n mailboxNode) finish() {
 			imap.PasswordFile = ""
 		}
 	}
-	place := strings.NewReplacer("{id}", n.m.ID, "{address}", n.m.Address)
+	place := placeholders(n.m.ID, n.m.Address)
 	for _, s := range []*string{&imap.Username, &imap.CAFile, &imap.PasswordFile, &imap.TokenFile} {
 		*s = place.Replace(*s)
 	}
+}
+
+// finishGmail lets a credential that stands in a gmail block replace the other
+// kind, which then came from the defaults.
+func (s scope) finishGmail(key string, g *Gmail) {
+	account, client := s.saidHere(key+".service_account_file"), s.saidHere(key+".client_file")
+	switch {
+	case account && !client:
+		g.ClientFile = ""
+	case client && !account:
+		g.ServiceAccountFile = ""
+	}
+}
+
+// place fills in the placeholders of the files.
+func (g *Gmail) place(id, address string) {
+	place := placeholders(id, address)
+	g.ServiceAccountFile, g.ClientFile = place.Replace(g.ServiceAccountFile), place.Replace(g.ClientFile)
+}
+
+func placeholders(id, address string) *strings.Replacer {
+	return strings.NewReplacer("{id}", id, "{address}", address)
+}
+
+// inheritGmail gives mailboxes_from_users what it does not say of the defaults.
+// Their lines are read after it, perhaps, so this comes when all are.
+func (l *loader) inheritGmail(cfg *Config) {
+	own, from := scope{src: l.main, prefix: "mailboxes_from_users"}, cfg.Defaults.Gmail
+	g := &cfg.MailboxesFromUsers.Gmail
+	for _, f := range []struct {
+		key       string
+		mine      *string
+		inherited string
+	}{
+		{"service_account_file", &g.ServiceAccountFile, from.ServiceAccountFile},
+		{"client_file", &g.ClientFile, from.ClientFile},
+		{"quota_key", &g.QuotaKey, from.QuotaKey},
+		{"mode", (*string)(&g.Mode), string(from.Mode)},
+	} {
+		if !own.saidHere("gmail." + f.key) {
+			*f.mine = f.inherited
+		}
+	}
+	own.finishGmail("gmail", g)
 }
 
 // problems gathers what is wrong, in the order of files and lines. What the

@@ -28,8 +28,43 @@ func checkMailbox(n mailboxNode) {
 	if n.saidHere("interval") {
 		n.lasts("interval", m.Interval, time.Second, day)
 	}
+	if checkKind(n); n.m.Provider == ProviderGmail {
+		checkGmail(n.scope, "gmail", &m.Gmail)
+		return
+	}
 	checkIMAP(n)
 	checkPlaces(n)
+}
+
+// checkKind reports a mailbox of which nobody can tell how to read it.
+func checkKind(n mailboxNode) {
+	here := n.saidHere("imap") || n.saidHere("gmail")
+	switch {
+	case n.saidHere("imap") && n.saidHere("gmail"):
+		n.fail("gmail", "stands beside imap; a mailbox has one of them, remove the other")
+	case !here && n.saidInDefaults("imap") && n.saidInDefaults("gmail"):
+		n.src.fail(n.src.line(n.prefix), n.prefix, "has neither imap nor gmail, and the defaults have both; write `imap: {}` or `gmail: {}` here")
+	}
+}
+
+// checkGmail wants one credential, and no other.
+func checkGmail(s scope, key string, g *Gmail) {
+	s.oneOf(key+".mode", string(g.Mode), "metadata", "search")
+	account, client := key+".service_account_file", key+".client_file"
+	switch {
+	case g.ServiceAccountFile == "" && g.ClientFile == "":
+		s.fail(account, "is missing; name the key of a service account here or in defaults, or the OAuth client under client_file")
+	case g.ServiceAccountFile != "" && g.ClientFile != "":
+		s.fail(client, "stands beside service_account_file; a mailbox has one credential, remove the other")
+	}
+	for _, f := range []struct{ key, value string }{{account, g.ServiceAccountFile}, {client, g.ClientFile}} {
+		if p := placeholder.FindString(f.value); p != "" && p != "{id}" && p != "{address}" {
+			s.fail(f.key, "holds the unknown placeholder %s; {id} and {address} are known", p)
+		}
+	}
+	if len(g.QuotaKey) > 100 {
+		s.fail(key+".quota_key", "is longer than 100 bytes; any short name does")
+	}
 }
 
 // checkAliases reports an alias that says nothing new.

@@ -129,17 +129,26 @@ func (c *Config) CheckFiles() error {
 	report(c.File, c.lines["webhook.ca_file"], "webhook.ca_file", checkPEM(c.Webhook.CAFile))
 	for i := range c.Mailboxes {
 		m := &c.Mailboxes[i]
-		key := "imap.password_file"
-		if m.IMAP.Auth != AuthPassword {
-			key = "imap.token_file"
-		}
-		report(m.File, m.Line, "mailboxes["+m.ID+"]."+key, checkSecret(m.SecretFile()))
+		report(m.File, m.Line, "mailboxes["+m.ID+"]."+m.secretKey(), checkSecret(m.SecretFile()))
 		report(m.File, m.Line, "mailboxes["+m.ID+"].imap.ca_file", checkPEM(m.IMAP.CAFile))
 	}
 	if len(problems) > 0 {
 		return &Error{problems}
 	}
 	return nil
+}
+
+// secretKey is the key of the configuration that names SecretFile.
+func (m *Mailbox) secretKey() string {
+	switch {
+	case m.Provider == ProviderGmail && m.Gmail.ServiceAccountFile != "":
+		return "gmail.service_account_file"
+	case m.Provider == ProviderGmail:
+		return "gmail.client_file"
+	case m.IMAP.Auth == AuthPassword:
+		return "imap.password_file"
+	}
+	return "imap.token_file"
 }
 
 func checkSecret(path string) error {

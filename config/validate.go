@@ -20,11 +20,13 @@ func (l *loader) validate(cfg *Config, mailboxes []mailboxNode) {
 	checkDefaults(top.sub("defaults"), &cfg.Defaults)
 	checkWebhook(top.sub("webhook"), &cfg.Webhook)
 	checkRest(top, cfg)
+	checkGoogle(top.sub("google"), &cfg.Google)
+	l.checkFromUsers(cfg)
 	for i := range mailboxes {
 		checkMailbox(mailboxes[i])
 	}
 	checkUnique(mailboxes)
-	if len(mailboxes) == 0 && !l.anyFailed() {
+	if len(mailboxes) == 0 && cfg.MailboxesFromUsers.Domain == "" && !l.anyFailed() {
 		top.fail("mailboxes", "there is no mailbox, here or in an included file; add one under mailboxes or check the globs of include")
 	}
 }
@@ -86,6 +88,66 @@ func checkDefaults(s scope, c *Defaults) {
 	s.each("ignore_folders", c.IgnoreFolders, wrongFolder)
 	s.oneOf("imap.tls", string(c.IMAP.TLS), "implicit", "starttls", "none")
 	s.oneOf("imap.auth", string(c.IMAP.Auth), "password", "xoauth2", "oauthbearer")
+	s.oneOf("gmail.mode", string(c.Gmail.Mode), "metadata", "search")
+	if c.Gmail.ServiceAccountFile != "" && c.Gmail.ClientFile != "" {
+		s.fail("gmail.client_file", "stands beside service_account_file; keep the one that most mailboxes use and write the other into the rest")
+	}
+}
+
+// checkFromUsers checks the rule that makes mailboxes of users.
+func (l *loader) checkFromUsers(cfg *Config) {
+	s := scope{src: l.main, prefix: "mailboxes_from_users", defaults: l.main}
+	if !(scope{src: l.main}).saidHere("mailboxes_from_users") {
+		return
+	}
+	if s.required("domain", cfg.MailboxesFromUsers.Domain, "write the domain whose users become mailboxes") {
+		if wrong := wrongDomain(cfg.MailboxesFromUsers.Domain); wrong != "" {
+			s.fail("domain", "%s", wrong)
+		}
+	}
+	checkGmail(s, "gmail", &cfg.MailboxesFromUsers.Gmail)
+}
+
+// checkGoogle checks that every call fits into every budget, twice: a budget
+// that is full of one dear call would let no cheap one through.
+func checkGoogle(s scope, g *Google) {
+	s.oneOf("quota", string(g.Quota), "new", "old")
+	dearest := 20
+	for _, p := range []struct {
+		key   string
+		units int
+	}{
+		{"profile", g.Prices.Profile}, {"labels", g.Prices.Labels}, {"history", g.Prices.History},
+		{"list", g.Prices.List}, {"get", g.Prices.Get},
+	} {
+		s.between("prices."+p.key, p.units, 0, 100_000)
+		dearest = max(dearest, p.units)
+	}
+	for _, b := range []struct {
+		key   string
+		units int
+	}{
+		{"user_per_minute", g.UserPerMinute}, {"project_per_minute", g.ProjectPerMinute}, {"project_per_day", g.ProjectPerDay},
+	} {
+		if b.units != 0 {
+			s.atLeast(b.key, b.units, 2*dearest)
+		}
+	}
+	checkEndpoint(s, g.Endpoint)
+}
+
+// checkEndpoint wants an address to which an access token may be sent.
+func checkEndpoint(s scope, endpoint string) {
+	if endpoint == "" {
+		return
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		s.fail("endpoint", "is not a plain URL; write it like https://gmail.googleapis.com/")
+	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopbackHost(u.Hostname())):
+		s.fail("endpoint", "would send tokens in clear; write https")
+	}
 }
 
 func wrongFolder(name string) string {

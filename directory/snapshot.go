@@ -49,6 +49,21 @@ func (s *Snapshot) Lookup(key string) []Entry {
 	return entries
 }
 
+// Matchable returns the folded addresses that have a candidate who is matched
+// now, each once: what a provider asks its server for.
+func (s *Snapshot) Matchable() []string {
+	keys := make([]string, 0, s.addresses)
+	for _, sh := range s.shards {
+		sh.each(func(r record) {
+			if r.flags&recordReason == 0 {
+				keys = append(keys, string(r.key))
+			}
+		})
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
 // shardOf chooses a shard by the upper bits, which the shard itself leaves.
 func shardOf(hash uint64, shards int) int { return int(hash>>40) & (shards - 1) }
 

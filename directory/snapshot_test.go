@@ -273,6 +273,16 @@ func TestAnIndexWithAWrongHintIsRight(t *testing.T) {
 	}
 }
 
+func TestMatchableAddressesAreThoseOfActiveCandidates(t *testing.T) {
+	stopped := person("c3", "c@x.net")
+	stopped.State = directory.CandidateStopped
+	b := build(user("u", "rita@example.com"), person("c1", "b@x.net", "a@x.net"), person("c2", "a@x.net"), stopped, person("c4", "d@x.net")).Edit()
+	b.Replace(person("c4", "d@x.net"), nothing)
+	if got := fmt.Sprint(b.Build(2).Matchable()); got != "[a@x.net b@x.net]" {
+		t.Error(got)
+	}
+}
+
 func TestConflicts(t *testing.T) {
 	stoppedTwin := person("c9", "a@x.net")
 	stoppedTwin.State = directory.CandidateStopped

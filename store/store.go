@@ -596,9 +596,10 @@ type Store interface {
 	Tasks
 	Ledger
 	Eraser
+	Secrets
 	// Mailboxes lists the rows of all mailboxes.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
-	// ForgetMailbox erases a mailbox's walks, row and its place in the ledger: a
+	// ForgetMailbox erases a mailbox's walks, secrets, row and place in the ledger: a
 	// message no other mailbox holds leaves the ledger with it. Tasks end there.
 	// It may commit in pieces, the row last: after an error, calling again does
 	// the rest.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -74,9 +75,13 @@ func check(ctx context.Context, out io.Writer, file string, connect bool) error 
 	_, err = bolt.LoadKeys(cfg.Secrets.KeyFile)
 	c.say("secrets.key_file", err, "%s", cfg.Secrets.KeyFile)
 	c.files(cfg)
+	c.gmail(cfg)
 	snap := c.directory(cfg.Directory.File)
 	poster, err := newPoster(cfg)
 	c.say("webhook", err, "signed with %s", cfg.Webhook.SecretFile)
+	if snap != nil {
+		cfg, _ = cfg.WithUsers(users(snap, func(string) bool { return false }))
+	}
 	switch {
 	case connect && guards != nil && snap != nil && poster != nil:
 		c.mailboxes(ctx, cfg, guards, snap)
@@ -166,29 +171,86 @@ func readSnapshot(file string) (*directory.Snapshot, error) {
 // windowCount is what one mailbox's window holds.
 type windowCount struct {
 	messages, matching int
+	partial            bool // the quota of the moment ended first
 	err                error
 }
 
 // mailboxes logs in to each and counts its window, a few at a time.
 func (c *checker) mailboxes(ctx context.Context, cfg *config.Config, guards *matcher.Matcher, snap *directory.Snapshot) {
 	counts := make([]windowCount, len(cfg.Mailboxes))
+	gmails := newGoogle(cfg.Google, slog.New(slog.DiscardHandler))
 	g := errgroup.Group{}
 	g.SetLimit(max(1, min(cfg.Sync.Concurrency, cfg.Sync.PerHost.Connections)))
 	for i, m := range cfg.Mailboxes {
 		g.Go(func() error {
-			counts[i] = countWindow(ctx, imap.New(imapConfig(m)), m.ID, cfg.Sync.Backfill, guards, snap)
+			opener, err := openerFor(m, gmails)
+			if counts[i].err = err; err == nil && !keptByDaemon(m) {
+				counts[i] = countWindow(ctx, opener, m.ID, cfg.Sync.Backfill, guards, snap)
+			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions above never fail
 	for i, m := range cfg.Mailboxes {
-		n := counts[i]
-		if n.err != nil {
-			n.err = fmt.Errorf("%w; %s", n.err, mailbox.Action(providers.Classify(n.err)))
-		}
-		c.say("mailbox "+m.ID, n.err, "%d messages in the last %s, %d match", n.messages,
-			config.FormatDuration(cfg.Sync.Backfill), n.matching)
+		c.mailbox(m, counts[i], cfg.Sync.Backfill)
 	}
+}
+
+// openerFor opens a mailbox without a daemon.
+func openerFor(m config.Mailbox, gmails *google) (providers.Opener, error) {
+	if m.Provider == config.ProviderGmail {
+		return gmails.opener(m)
+	}
+	return imap.New(imapConfig(m)), nil
+}
+
+// keptByDaemon tells that what opens the mailbox lies in the store, which a check
+// never opens.
+func keptByDaemon(m config.Mailbox) bool {
+	return m.Provider == config.ProviderGmail && m.Gmail.ServiceAccountFile == ""
+}
+
+// mailbox says what became of one.
+func (c *checker) mailbox(m config.Mailbox, n windowCount, backfill time.Duration) {
+	what := "mailbox " + m.ID
+	switch {
+	case n.err != nil:
+		c.say(what, fmt.Errorf("%w; %s", n.err, mailbox.ActionFor(string(m.Provider), providers.Classify(n.err))), "")
+	case keptByDaemon(m):
+		c.say(what, nil, "not tried, its user's consent lies with the daemon: `mailsyncd sync %s` tries it, `mailsyncd connect %s` asks for one", m.ID, m.ID)
+	case n.partial:
+		c.say(what, nil, "%d messages read, %d match; the quota of this minute is spent, so the rest of the last %s was not counted", n.messages, n.matching,
+			config.FormatDuration(backfill))
+	default:
+		c.say(what, nil, "%d messages in the last %s, %d match", n.messages, config.FormatDuration(backfill), n.matching)
+	}
+}
+
+// gmail explains what the modes in use mean, one line each.
+func (c *checker) gmail(cfg *config.Config) {
+	modes := map[config.GmailMode]int{}
+	for i := range cfg.Mailboxes {
+		if m := &cfg.Mailboxes[i]; m.Provider == config.ProviderGmail {
+			modes[m.Gmail.Mode]++
+		}
+	}
+	if f := cfg.MailboxesFromUsers; f.Domain != "" {
+		modes[f.Gmail.Mode] += max(0, 1-modes[f.Gmail.Mode])
+		c.say("mailboxes_from_users", nil, "users with an address in %s become mailboxes in mode %s", f.Domain, f.Gmail.Mode)
+	}
+	for _, mode := range []config.GmailMode{config.GmailMetadata, config.GmailSearch} {
+		if modes[mode] > 0 {
+			c.say("gmail mode "+string(mode), nil, "%s", trade(mode))
+		}
+	}
+}
+
+// trade is what a mode gives and takes.
+func trade(mode config.GmailMode) string {
+	if mode == config.GmailSearch {
+		return "scope gmail.readonly, which could read bodies (mailsyncd never does); old mail of a new candidate comes with the next poll; metadata asks for less and takes up to a day"
+	}
+	return "scope gmail.metadata, which shows no body; old mail of a new candidate comes within a day, for 20 units of quota a header; search finds it at once, but its scope could read bodies"
 }
 
 // countWindow reads the window's headers as a first sync would, and keeps none.
@@ -202,6 +264,11 @@ func countWindow(ctx context.Context, opener providers.Opener, id string, backfi
 	var cur providers.Cursor
 	for more := true; more; {
 		page, err := session.Search(ctx, providers.Query{Since: since}, cur)
+		var throttled *providers.ThrottledError
+		if errors.As(err, &throttled) && n.messages > 0 {
+			n.partial = true
+			return n
+		}
 		if err != nil {
 			return windowCount{err: err}
 		}

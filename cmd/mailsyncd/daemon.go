@@ -20,6 +20,7 @@ import (
 	"mailsyncd/config"
 	"mailsyncd/directory"
 	"mailsyncd/matcher"
+	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/imap"
 	"mailsyncd/store"
 	"mailsyncd/store/bolt"
@@ -50,6 +51,7 @@ type daemon struct {
 	store   *bolt.Store
 	keeper  *dirsync.Keeper
 	guards  atomic.Pointer[matcher.Matcher]
+	google  *google
 	fleet   *fleet
 	courier *webhook.Courier
 	watcher *config.Watcher
@@ -149,6 +151,9 @@ func (d *daemon) buildParts(cfg *config.Config) error {
 		Settings: directorySettings(cfg), Store: d.store, Logger: d.log,
 		Metrics: dirsync.NewMetrics(d.reg), Changed: d.directoryChanged,
 	})
+	d.google = newGoogle(cfg.Google, d.log)
+	d.google.tokens, d.google.directory = storedTokens{d.store}, d.keeper.Snapshot
+	d.google.metrics = gmail.NewMetrics(d.reg)
 	d.fleet = newFleet(fleetParts{
 		store: d.store, directory: d.keeper.Snapshot, matcher: d.guards.Load,
 		dial: d.dialer(imap.NewMetrics(d.reg)), metrics: mailbox.NewMetrics(d.reg), log: d.log,
@@ -277,7 +282,7 @@ func (d *daemon) scheduleAll(ctx context.Context) error {
 		return nil // stopping
 	}
 	defer d.change.leave()
-	err := d.fleet.apply(ctx, d.cfg.Load())
+	err := d.adopt(ctx)
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return nil
@@ -308,8 +313,8 @@ func (d *daemon) directoryChanged(c dirsync.Change) {
 
 func (d *daemon) wakeFollower() { wake(d.users) }
 
-// followUsers suspends and resumes mailboxes as users come and go, and ends what
-// the store interrupted: every storeRetry, until it is done.
+// followUsers makes, suspends and resumes mailboxes as users come and go, and ends
+// what the store interrupted: every storeRetry, until it is done.
 func (d *daemon) followUsers(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	retry.Stop()
@@ -353,7 +358,7 @@ func (d *daemon) catchUp(ctx context.Context) error {
 		err = d.settle(context.WithoutCancel(ctx))
 		d.unsettled.Store(err != nil)
 	}
-	return errors.Join(err, d.fleet.usersChanged(ctx))
+	return errors.Join(err, d.adopt(ctx), d.fleet.usersChanged(ctx))
 }
 
 // watchFiles takes changed secrets up: parked mailboxes try at once, and so

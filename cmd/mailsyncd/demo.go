@@ -23,7 +23,7 @@ import (
 	"mailsyncd/matcher"
 	"mailsyncd/message"
 	"mailsyncd/providers"
-	"mailsyncd/providers/imap"
+	"mailsyncd/providers/gmail/gmailtest"
 	"mailsyncd/store/bolt"
 )
 
@@ -33,9 +33,10 @@ func newDemoCommand(env *environment) *cobra.Command {
 		Use:   "demo",
 		Short: "the whole job with nothing to set up; ends by itself",
 		Long: `Starts a mail server, a directory and a webhook receiver inside this process,
-syncs two mailboxes as the daemon does, and shows every mail with its decision
-and the threads that were delivered; then a candidate who comes after the mail,
-an explanation, and a purge. It writes to a temporary folder only.`,
+syncs two IMAP mailboxes and one of Gmail as the daemon does, and shows every
+mail with its decision and the threads that were delivered; then a candidate who
+comes after the mail, an explanation, and a purge. It writes to a temporary folder
+only.`,
 		Args: wants(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), env.stdout, env.stderr, keep)
@@ -72,8 +73,10 @@ func runDemo(ctx context.Context, stdout, stderr io.Writer, keep bool) (err erro
 		return err
 	}
 	defer stopServer()
+	google := startDemoGmail(mails)
+	defer google.Close()
 	d := &demo{mails: mails}
-	if err := d.prepare(dir, addr); err != nil {
+	if err := d.prepare(dir, addr, google); err != nil {
 		return err
 	}
 	defer d.receiver.stop()
@@ -92,7 +95,7 @@ func runDemo(ctx context.Context, stdout, stderr io.Writer, keep bool) (err erro
 }
 
 // prepare writes the files a configuration names and makes that configuration.
-func (d *demo) prepare(dir string, addr *net.TCPAddr) error {
+func (d *demo) prepare(dir string, addr *net.TCPAddr, google *gmailtest.Server) error {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails
@@ -136,7 +139,7 @@ func (d *demo) prepare(dir string, addr *net.TCPAddr) error {
 	}
 	cfg.Mailboxes[0].Aliases = []string{"rita.keller@example.com"}
 	d.cfg = &cfg
-	return nil
+	return d.addGmail(&cfg, google, path("google.json"))
 }
 
 // while runs the daemon for as long as f takes.
@@ -164,7 +167,7 @@ func (d *demo) show(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d mails in two mailboxes, and what was decided about each (the sample's own text; the daemon logs none):\n\n", len(d.mails))
+	fmt.Fprintf(out, "%d mails in three mailboxes, and what was decided about each (the sample's own text; the daemon logs none):\n\n", len(d.mails))
 	if err := d.decisions(out, seen); err != nil {
 		return err
 	}
@@ -222,7 +225,11 @@ func (d *demo) polledAll() bool {
 func (d *demo) read(ctx context.Context) (map[string]providers.Message, error) {
 	seen := map[string]providers.Message{}
 	for _, m := range d.cfg.Mailboxes {
-		session, err := imap.New(imapConfig(m)).Open(ctx)
+		opener, err := d.daemon.fleet.dial(m)
+		if err != nil {
+			return nil, err
+		}
+		session, err := opener.Open(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -248,7 +255,7 @@ func (d *demo) readMailbox(ctx context.Context, id string, session providers.Mai
 	}
 	for _, m := range d.mails {
 		h := message.Parse(m.Raw)
-		if _, have := seen[demoKey(id, m.Folder, &h)]; have || m.Mailbox != id {
+		if _, have := seen[demoKey(id, m.place(), &h)]; have || m.Mailbox != id {
 			continue
 		}
 		found, err := session.Find(ctx, h.MessageID)
@@ -274,7 +281,7 @@ func (d *demo) decisions(out io.Writer, seen map[string]providers.Message) error
 	guards, snap := d.daemon.guards.Load(), d.daemon.snapshot()
 	for _, m := range d.mails {
 		h := message.Parse(m.Raw)
-		msg, found := seen[demoKey(m.Mailbox, m.Folder, &h)]
+		msg, found := seen[demoKey(m.Mailbox, m.place(), &h)]
 		if !found {
 			return fmt.Errorf("the mail %q in %s of %s was not read back", m.subject(), m.Folder, m.Mailbox)
 		}

@@ -80,6 +80,9 @@ func startDemoServer(mails []demoMail) (addr *net.TCPAddr, stop func(), err erro
 	mem := imapmemserver.New()
 	users := map[string]*imapmemserver.User{}
 	for _, m := range mails {
+		if m.Mailbox == demoGmail {
+			continue
+		}
 		u := users[m.Mailbox]
 		if u == nil {
 			u = imapmemserver.NewUser(m.Mailbox, demoPassword)
@@ -120,6 +123,14 @@ func putDemoMail(u *imapmemserver.User, m demoMail) error {
 type literal struct{ *bytes.Reader }
 
 func (l literal) Size() int64 { return l.Reader.Size() }
+
+// place is the folder as the provider tells it: Gmail has none.
+func (m demoMail) place() string {
+	if m.Mailbox == demoGmail {
+		return ""
+	}
+	return m.Folder
+}
 
 // demoSubject is the subject line as it stands in the mail: the demo shows its
 // own sample mails, which the daemon never does.

@@ -83,15 +83,18 @@ type pass struct {
 
 // settings are what all mailboxes share; a change makes them anew.
 type settings struct {
-	backfill  time.Duration
-	reconcile time.Duration
-	privacy   mailbox.Privacy
-	link      string
+	// dropSecrets: what logs in to a suspended mailbox is not kept at all.
+	dropSecrets bool
+	backfill    time.Duration
+	reconcile   time.Duration
+	privacy     mailbox.Privacy
+	link        string
 }
 
 func sharedSettings(cfg *config.Config) settings {
 	return settings{
-		backfill: cfg.Sync.Backfill, reconcile: cfg.Sync.Reconcile,
+		dropSecrets: cfg.Retention.SuspendedCredentials == 0,
+		backfill:    cfg.Sync.Backfill, reconcile: cfg.Sync.Reconcile,
 		privacy: mailbox.Privacy{
 			OmitSubject: cfg.Privacy.Subject == config.PrivacyOmit,
 			OmitOthers:  cfg.Privacy.OtherAddresses == config.PrivacyOmit,
@@ -185,7 +188,7 @@ func (f *fleet) replace(ctx context.Context, cfg config.Mailbox, shared settings
 
 func (f *fleet) newBox(cfg config.Mailbox, shared settings, opener providers.Opener) *mailbox.Mailbox {
 	return mailbox.New(mailbox.Config{
-		ID: cfg.ID, User: cfg.User, Provider: "imap", Opener: opener,
+		ID: cfg.ID, User: cfg.User, Provider: cmp.Or(string(cfg.Provider), string(config.ProviderIMAP)), Opener: opener,
 		Store: f.store, Matcher: f.matcher, Metrics: f.metrics, Log: f.log,
 		Directory: func() mailbox.Snapshot {
 			if snap := f.directory(); snap != nil {
@@ -193,8 +196,18 @@ func (f *fleet) newBox(cfg config.Mailbox, shared settings, opener providers.Ope
 			}
 			return nil // not a nil *Snapshot in a non-nil interface
 		},
-		Backfill: shared.backfill, Reconcile: shared.reconcile, Privacy: shared.privacy, Link: shared.link,
+		Backfill: shared.backfill, Reconcile: shared.reconcile, WalkEvery: walkEvery(cfg),
+		Privacy: shared.privacy, Link: shared.link,
 	})
+}
+
+// walkEvery is how often old mail may be walked over: at once where that is
+// cheap, and once a day where every header costs quota.
+func walkEvery(cfg config.Mailbox) time.Duration {
+	if cfg.Provider == config.ProviderGmail && cfg.Gmail.Mode == config.GmailMetadata {
+		return 24 * time.Hour
+	}
+	return 0
 }
 
 // dropOthers stops the mailboxes that are not configured: members that were, and
@@ -218,7 +231,8 @@ func (f *fleet) dropOthers(ctx context.Context, cfg *config.Config) error {
 	for _, row := range rows {
 		if !keep[row.ID] && row.State != store.MailboxRemoved {
 			box := f.newBox(config.Mailbox{ID: row.ID}, settings{}, nil)
-			errs = append(errs, box.Leave(ctx))
+			// Its credentials go now; its cursor stays, in case it comes back.
+			errs = append(errs, box.Leave(ctx), f.store.DropSecrets(ctx, row.ID, time.Now()))
 		}
 	}
 	return errors.Join(errs...)
@@ -265,13 +279,23 @@ func notPolled(s store.MailboxState) bool {
 // entry is what the schedule knows of a mailbox after a restart.
 func entry(cfg config.Mailbox, row store.Mailbox) schedule.Entry {
 	e := schedule.Entry{
-		Host: cfg.IMAP.Host, Interval: cfg.Interval,
+		Host: pacedHost(cfg), Interval: cfg.Interval,
 		LastSuccess: row.LastSuccess, NotBefore: row.RetryAt, Tries: row.Tries,
 	}
 	if row.State == store.MailboxUnauthorized && !changedSince(cfg.SecretFile(), row.Since) {
 		e.Parked, e.ProbeAfter = true, probeEvery
 	}
 	return e
+}
+
+// pacedHost is what sync.per_host counts for. Gmail mailboxes are paced by
+// Google's quota instead: each is a host of its own, with a name that no host
+// can have.
+func pacedHost(cfg config.Mailbox) string {
+	if cfg.Provider == config.ProviderGmail {
+		return "gmail/" + cfg.ID
+	}
+	return cfg.IMAP.Host
 }
 
 // changedSince tells that a file was written after a time: a credential that
@@ -293,7 +317,11 @@ func (f *fleet) settleUser(ctx context.Context, m *member) error {
 		return nil
 	}
 	if state, known := snap.User(m.cfg.User); known && state == directory.UserDisabled {
-		return m.box.Suspend(ctx)
+		err := m.box.Suspend(ctx)
+		if err == nil && m.shared.dropSecrets {
+			err = f.store.DropSecrets(ctx, m.cfg.ID, time.Now())
+		}
+		return err
 	}
 	return m.box.Unsuspend(ctx)
 }

@@ -22,8 +22,9 @@ const (
 	expirePause = 50 * time.Millisecond
 )
 
-// maintain applies retention: payloads of delivered events, dead letters, and
-// cursors of removed mailboxes go when their time is over.
+// maintain applies retention: payloads of delivered events, dead letters, cursors
+// of removed mailboxes and credentials of suspended ones go when their time is
+// over.
 func (d *daemon) maintain(ctx context.Context) error {
 	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
@@ -33,7 +34,7 @@ func (d *daemon) maintain(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx))
+		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx), d.dropCredentials(ctx))
 		if errors.Is(err, store.ErrUnusable) {
 			return err
 		}
@@ -91,6 +92,24 @@ func (d *daemon) dropRemoved(ctx context.Context) error {
 	for _, row := range rows {
 		if row.State == store.MailboxRemoved && now.Sub(row.Since) > removedKeep {
 			errs = append(errs, mailbox.DropCursor(ctx, d.store, row.ID, now))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropCredentials erases what logs in to mailboxes that have been suspended for
+// too long, and what a crash has left of removed ones.
+func (d *daemon) dropCredentials(ctx context.Context) error {
+	rows, err := d.store.Mailboxes(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the mailboxes: %w", err)
+	}
+	now, keep := time.Now(), d.cfg.Load().Retention.SuspendedCredentials
+	var errs []error
+	for _, row := range rows {
+		suspended := row.State == store.MailboxSuspended && now.Sub(row.Since) >= keep
+		if suspended || row.State == store.MailboxRemoved {
+			errs = append(errs, d.store.DropSecrets(ctx, row.ID, now))
 		}
 	}
 	return errors.Join(errs...)

@@ -12,6 +12,7 @@ import (
 	"mailsyncd/admin"
 	"mailsyncd/config"
 	"mailsyncd/providers"
+	"mailsyncd/providers/gmail"
 	"mailsyncd/store"
 	"mailsyncd/store/bolt"
 	"mailsyncd/sync/mailbox"
@@ -33,7 +34,7 @@ func (d *daemon) adminHandler() http.Handler {
 	return admin.New(admin.Config{
 		Daemon: d, Mailboxes: mailboxDesk{d}, Syncer: mailboxDesk{d},
 		Deliveries: outboxDesk{d}, Directory: directoryDesk{d}, Tasks: taskDesk{d}, Inquiry: inquiryDesk{d},
-		Webhook: webhookDesk{d}, Log: d.log,
+		Webhook: webhookDesk{d}, Connector: mailboxDesk{d}, Log: d.log,
 	})
 }
 
@@ -226,7 +227,7 @@ func (d mailboxDesk) all(ctx context.Context) ([]admin.Mailbox, error) {
 // describe joins what the configuration, the store and the schedule know.
 func (d mailboxDesk) describe(cfg config.Mailbox, row store.Mailbox) admin.Mailbox {
 	m := admin.Mailbox{
-		ID: cfg.ID, Address: cfg.Address, User: cfg.User, Host: cfg.IMAP.Host,
+		ID: cfg.ID, Address: cfg.Address, User: cfg.User, Provider: string(cfg.Provider), Host: cfg.IMAP.Host,
 		State: string(cmp.Or(row.State, store.MailboxActive)), Class: row.Class, Error: row.Err, Action: row.Action,
 		Since: row.Since, Tries: row.Tries, RetryAt: row.RetryAt, LastSuccess: row.LastSuccess,
 		Horizon: row.Horizon, Unaccounted: row.Unaccounted, IntervalSeconds: int64(cfg.Interval.Seconds()),
@@ -289,20 +290,30 @@ func (d mailboxDesk) Mailbox(ctx context.Context, id string) (admin.Mailbox, err
 	}
 	tasks, err := m.box.Tasks(ctx)
 	for _, t := range tasks {
-		out.Walks = append(out.Walks, admin.Walk{
-			Task: t.Name, Started: t.State.Started, Scanned: t.State.Scanned, Matched: t.State.Matched,
-		})
+		out.Walks = append(out.Walks, d.walk(cfg, t.Name, t.State))
 	}
 	if err != nil {
 		return out, err
 	}
 	owed, err := d.store.Owed(ctx, id)
 	for _, o := range owed {
-		out.Walks = append(out.Walks, admin.Walk{
-			Task: o.Task.ID, Started: o.State.Started, Scanned: o.State.Scanned, Matched: o.State.Matched,
-		})
+		out.Walks = append(out.Walks, d.walk(cfg, o.Task.ID, o.State))
 	}
 	return out, err
+}
+
+// walk describes a walk; where it costs quota, also how far it is and how long
+// it will take.
+func (d mailboxDesk) walk(cfg config.Mailbox, name string, state store.WalkState) admin.Walk {
+	w := admin.Walk{Task: name, Started: state.Started, Scanned: state.Scanned, Matched: state.Matched}
+	if cfg.Provider != config.ProviderGmail {
+		return w
+	}
+	if p, under := gmail.ProgressOf(providers.Cursor(state.Cursor)); under {
+		left := d.google.quota.Time(p.Left * d.google.quota.Prices.Get)
+		w.Progress = &admin.Progress{Read: p.Read, Done: p.Done, Left: p.Left, LeftSeconds: int64(left.Seconds())}
+	}
+	return w
 }
 
 func (d mailboxDesk) SetPaused(ctx context.Context, id string, paused bool) (admin.Mailbox, error) {
@@ -349,18 +360,18 @@ func (d mailboxDesk) Sync(ctx context.Context, id string) (admin.SyncResult, err
 	case errors.Is(err, schedule.ErrStopped), ctx.Err() != nil:
 		return admin.SyncResult{}, admin.Unavailable("the daemon is stopping, or the call ended before the pass; the mailbox is polled at its time")
 	}
-	return syncResult(id, d.fleet.passSince(id, asked, err)), nil
+	return syncResult(id, string(m.cfg.Provider), d.fleet.passSince(id, asked, err)), nil
 }
 
 // syncResult describes the newest pass of a mailbox.
-func syncResult(id string, p pass) admin.SyncResult {
+func syncResult(id, provider string, p pass) admin.SyncResult {
 	r := admin.SyncResult{
 		Mailbox: id, OK: p.err == nil, Began: p.began, Ended: p.ended,
 		Scanned: p.report.Scanned, Matched: p.report.Matched,
 	}
 	if p.err != nil {
 		class := providers.Classify(p.err)
-		r.Class, r.Error, r.Action = string(class), p.err.Error(), mailbox.Action(class)
+		r.Class, r.Error, r.Action = string(class), p.err.Error(), mailbox.ActionFor(provider, class)
 	}
 	return r
 }
@@ -380,7 +391,7 @@ func (d mailboxDesk) SyncAll(ctx context.Context) (admin.SyncAllResult, error) {
 			continue
 		}
 		result.Mailboxes++
-		r := syncResult(m.ID, d.fleet.passSince(m.ID, asked, err))
+		r := syncResult(m.ID, string(m.Provider), d.fleet.passSince(m.ID, asked, err))
 		result.Scanned += r.Scanned
 		result.Matched += r.Matched
 		switch {

@@ -26,7 +26,7 @@ func (d *daemon) Reload(ctx context.Context) (admin.ReloadResult, error) {
 	}
 	defer d.change.leave()
 	ctx = context.WithoutCancel(ctx)
-	next, err := d.draft()
+	next, err := d.draft(ctx)
 	if err != nil {
 		d.noteReload(reloadVerdicts{refused: err})
 		return admin.ReloadResult{}, refusedReload(err)
@@ -53,9 +53,12 @@ type draft struct {
 }
 
 // draft reads the configuration's file and makes everything that can be refused.
-func (d *daemon) draft() (draft, error) {
+func (d *daemon) draft(ctx context.Context) (draft, error) {
 	cfg, err := config.Load(d.cfg.Load().File)
 	if err != nil {
+		return draft{}, err
+	}
+	if cfg, err = d.withUsers(ctx, cfg); err != nil {
 		return draft{}, err
 	}
 	guards, err := matcher.New(guardConfig(cfg))

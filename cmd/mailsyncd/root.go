@@ -23,6 +23,7 @@ type environment struct {
 	getenv         func(string) string
 	now            func() time.Time
 	every          time.Duration // how often a command that waits looks
+	browse         func(url string) error
 }
 
 // lookEvery is how often a command looks how far its task is.
@@ -30,7 +31,7 @@ const lookEvery = 500 * time.Millisecond
 
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now, lookEvery}
+	env := &environment{stdout, stderr, os.Stdin, os.Getenv, time.Now, lookEvery, openBrowser}
 	return env.run(ctx, args)
 }
 
@@ -85,6 +86,7 @@ func commands(env *environment) []*cobra.Command {
 		newDeliveriesCommand(env),
 		newDirectoryCommand(env),
 		newMailboxCommand(env),
+		newConnectCommand(env),
 		newWebhookCommand(env),
 		newReloadCommand(env),
 		newKeyCommand(env),

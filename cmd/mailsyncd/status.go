@@ -200,7 +200,7 @@ func (p *page) mailbox(m admin.Mailbox) {
 		missing = count(m.Unaccounted, "message", "messages")
 	}
 	p.facts(
-		"mailbox", m.ID, "address", m.Address, "user", m.User, "host", m.Host,
+		"mailbox", m.ID, "address", m.Address, "user", m.User, "provider", m.Provider, "host", m.Host,
 		"state", m.State, "since", p.exactly(m.Since), "now", running,
 		"class", m.Class, "error", m.Error, "tries", tries, "retry", p.exactly(m.RetryAt), "what to do", m.Action,
 		"last success", p.exactly(m.LastSuccess), "next poll", p.exactly(m.NextPoll),
@@ -215,4 +215,18 @@ func (p *page) mailbox(m admin.Mailbox) {
 	}
 	p.line("")
 	p.table([]string{"WALK", "BEGAN", "SCANNED", "MATCHED"}, rows)
+	for _, w := range m.Walks {
+		if w.Progress != nil {
+			p.line("%s walks over old mail: %s", w.Task, progress(*w.Progress))
+		}
+	}
+}
+
+// progress says how far a walk over old mail has come.
+func progress(w admin.Progress) string {
+	if w.Done == 0 {
+		return count(w.Read, "header", "headers") + " read"
+	}
+	return fmt.Sprintf("%d %% of the window read, about %s left, %s at the quota's pace", int(100*w.Done),
+		count(w.Left, "header", "headers"), about(time.Duration(w.LeftSeconds)*time.Second))
 }

@@ -24,7 +24,7 @@ import (
 // tlsSessions is how many TLS sessions a host's mailboxes keep between polls.
 const tlsSessions = 64
 
-// dialer returns what makes the openers of mailboxes. Mailboxes of one host
+// dialer returns what makes the openers of mailboxes. IMAP mailboxes of one host
 // share their TLS sessions, so that a poll resumes one instead of shaking hands
 // anew, and those of one CA its certificates. It is for the holder of the fleet's
 // door.
@@ -32,6 +32,9 @@ func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.O
 	sessions := map[string]tls.ClientSessionCache{}
 	cas := &caPools{}
 	return func(m config.Mailbox) (providers.Opener, error) {
+		if m.Provider == config.ProviderGmail {
+			return d.google.opener(m)
+		}
 		host := net.JoinHostPort(m.IMAP.Host, strconv.Itoa(m.IMAP.Port))
 		if sessions[host] == nil {
 			sessions[host] = tls.NewLRUClientSessionCache(tlsSessions)

@@ -21,6 +21,7 @@ package bolt
 //	             data|no4                  a data key, wrapped
 //	walks        H(mailbox)|H(task)        names and state of the walk
 //	mailboxes    H(mailbox)                the mailbox's row
+//	secrets      H(mailbox)|H(name)        a credential of the mailbox, as it is
 //	rows         kind1|H(ref)              directory row, binary
 //	activations  revision8                 all activations of that revision
 //	activated    H(candidate)|revision8    ∅: which revisions name a candidate
@@ -66,6 +67,7 @@ const (
 	bKeys        bucket = "keys"
 	bWalks       bucket = "walks"
 	bMailboxes   bucket = "mailboxes"
+	bSecrets     bucket = "secrets"
 	bRows        bucket = "rows"
 	bActivations bucket = "activations"
 	bActivated   bucket = "activated"
@@ -99,7 +101,7 @@ const (
 // rotation reseals and a check opens, in this order.
 func sealedBuckets() []bucket {
 	return []bucket{
-		bMeta, bWalks, bMailboxes, bRows, bActivations, bActivated, bTombstones,
+		bMeta, bWalks, bMailboxes, bSecrets, bRows, bActivations, bActivated, bTombstones,
 		bLedger, bMessages, bHoldings, bLinks, bThreads, bThreadIDs, bMembers,
 		bStreams, bEvents, bData, bBodies, bQueue, bDue, bPending, bNaming,
 		bPurging, bExpiry, bSkeletons, bWanted, bTasks, bScopes, bOwed, bTasking,

@@ -208,6 +208,7 @@ const (
 	tUser      byte = 'u'
 	tMailbox   byte = 'b'
 	tTask      byte = 't'
+	tSecret    byte = 'k'
 	tMessage   byte = 'm'
 	tMailID    byte = 'i'
 	tStream    byte = 's'

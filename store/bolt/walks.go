@@ -206,7 +206,7 @@ func (s *Store) ForgetMailbox(ctx context.Context, id string, now time.Time) err
 }
 
 // forgetPiece takes up to forgetPiece messages from the mailbox, or, when there
-// are none left, its walks and its row.
+// are none left, its walks, its secrets and its row.
 func (t *tx) forgetPiece(id string, now time.Time) (more bool) {
 	box := t.s.ring.index.key(tMailbox, id)
 	held := t.keys(bHoldings, box[:], forgetPiece)
@@ -220,6 +220,7 @@ func (t *tx) forgetPiece(id string, now time.Time) (more bool) {
 	for _, key := range t.keys(bWalks, box[:], 0) {
 		t.del(bWalks, key)
 	}
+	t.dropSecrets(id)
 	t.del(bMailboxes, box[:])
 	return false
 }

@@ -68,6 +68,7 @@ type state struct {
 	epoch, lastNo uint64
 	walks         map[store.Walk]store.WalkState
 	mailboxes     map[string]store.Mailbox
+	secrets       map[memSecret][]byte
 
 	messages  map[string]*memMessage  // by msg_ id
 	threads   []*memThread            // in order of age
@@ -134,6 +135,7 @@ func NewMemory(o MemoryOptions) *Memory {
 		epoch:     o.Epoch,
 		walks:     map[store.Walk]store.WalkState{},
 		mailboxes: map[string]store.Mailbox{},
+		secrets:   map[memSecret][]byte{},
 		messages:  map[string]*memMessage{},
 		threadIDs: map[string]*memThread{},
 		links:     map[memLink]*memThread{},
@@ -262,6 +264,7 @@ func (m *Memory) ForgetMailbox(ctx context.Context, id string, now time.Time) er
 			s.erased(now)
 		}
 		s.dropOwed(id, now)
+		s.dropSecrets(id)
 		delete(s.mailboxes, id)
 		for w := range s.walks {
 			if w.Mailbox == id {

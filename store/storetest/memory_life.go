@@ -552,6 +552,11 @@ func (s *state) knows(mailbox string) bool {
 			return true
 		}
 	}
+	for k := range s.secrets {
+		if k.mailbox == mailbox {
+			return true
+		}
+	}
 	for _, row := range s.messages {
 		if slices.ContainsFunc(row.holdings, func(h store.Holding) bool { return h.ID == mailbox }) {
 			return true

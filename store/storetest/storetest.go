@@ -47,6 +47,7 @@ func Run(t *testing.T, f Factory) {
 		{"questions", questionTests},
 		{"reading again", rereadTests},
 		{"erasure", erasureTests},
+		{"secrets", secretTests},
 		{"whole", wholeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -13,6 +13,9 @@
 //	reconcile once a day, and on demand: count what the window holds against the
 //	          ledger; nothing may be unaccounted for
 //
+// Where reading old mail costs quota (Config.WalkEvery), look-back, audit and the
+// daily reconcile are one walk that delivers whatever it finds undelivered.
+//
 // Why a crash anywhere is harmless: a page's matches and the cursor behind it
 // are one commit (store.Walks.Advance), so what a crash repeats is at most the
 // reading of one page, and the ledger drops pairs it has.
@@ -86,6 +89,10 @@ type Config struct {
 	// Reconcile is how often the window is counted against the ledger. Zero:
 	// only on demand.
 	Reconcile time.Duration
+	// WalkEvery is how often a walk over old mail may begin by itself, where each
+	// header costs quota: look-backs wait for each other, and the one walk of that
+	// time is also the audit and the reconcile. Zero: each begins when it is owed.
+	WalkEvery time.Duration
 	Metrics   *Metrics
 	Log       *slog.Logger
 }
@@ -158,6 +165,9 @@ type pass struct {
 	ended bool
 	// restarted tells that the main walk began again in this pass.
 	restarted bool
+	// asked tells that an operator waits: a look-back that is owed begins now,
+	// whatever Config.WalkEvery says.
+	asked bool
 }
 
 // run drains what is new, then does what is owed, each only while the budget

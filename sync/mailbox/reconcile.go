@@ -46,7 +46,7 @@ func (m *Mailbox) Reconcile(ctx context.Context, since time.Time, repair bool) (
 	}
 	defer session.Close()
 	// No budget: it is read-only and short, and half of a proof is none.
-	p := &pass{Mailbox: m, session: session, deadline: time.Now().Add(24 * time.Hour)}
+	p := &pass{Mailbox: m, session: session, deadline: time.Now().Add(24 * time.Hour), asked: true}
 	if err := p.catchUp(ctx); err != nil {
 		return Reconciliation{}, err
 	}
@@ -70,15 +70,8 @@ func (p *pass) noteReconciled(ctx context.Context, r Reconciliation) error {
 // older than that is for a person to look at.
 func (p *pass) dailyReconcile(ctx context.Context) error {
 	row, err := p.Row(ctx)
-	if err != nil || p.cfg.Reconcile == 0 {
+	if err != nil || p.cfg.WalkEvery > 0 || !p.reconcileDue(row) {
 		return err
-	}
-	last := row.LastReconcile
-	if last.IsZero() {
-		last = row.LastAudit // the first walk has just read it all
-	}
-	if time.Since(last) < p.cfg.Reconcile {
-		return nil
 	}
 	r, err := p.reconcile(ctx, time.Time{}, false)
 	if err != nil {
@@ -89,6 +82,15 @@ func (p *pass) dailyReconcile(ctx context.Context) error {
 			"event", "unaccounted", "pairs", r.Unaccounted)
 	}
 	return p.noteReconciled(ctx, r)
+}
+
+// reconcileDue tells that the window has not been counted for long enough.
+func (p *pass) reconcileDue(row store.Mailbox) bool {
+	last := row.LastReconcile
+	if last.IsZero() {
+		last = row.LastAudit // the first walk has just read it all
+	}
+	return p.cfg.Reconcile > 0 && time.Since(last) >= p.cfg.Reconcile
 }
 
 // catchUp does what a pass does before it may judge what is missing.

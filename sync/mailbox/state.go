@@ -23,7 +23,7 @@ func (m *Mailbox) settle(ctx context.Context, err error) error {
 	}
 	// The verdict is kept even when the daemon is stopping.
 	ctx = context.WithoutCancel(ctx)
-	noted := m.change(ctx, func(row *store.Mailbox) { outcome(row, err) })
+	noted := m.change(ctx, func(row *store.Mailbox) { outcome(row, m.cfg.Provider, err) })
 	return errors.Join(err, noted)
 }
 
@@ -35,7 +35,7 @@ func notOurs(ctx context.Context, err error) bool {
 
 // outcome is the transition table of a pass's result. A pause or suspension
 // that came while the pass ran stays.
-func outcome(row *store.Mailbox, err error) {
+func outcome(row *store.Mailbox, provider string, err error) {
 	if row.State == store.MailboxPaused || row.State == store.MailboxSuspended {
 		return
 	}
@@ -46,7 +46,7 @@ func outcome(row *store.Mailbox, err error) {
 	}
 	class := providers.Classify(err)
 	row.Tries++
-	row.Class, row.Action, row.Err = string(class), Action(class), err.Error()
+	row.Class, row.Action, row.Err = string(class), ActionFor(provider, class), err.Error()
 	var throttled *providers.ThrottledError
 	if errors.As(err, &throttled) {
 		row.RetryAt = time.Now().UTC().Add(throttled.After)
@@ -75,6 +75,22 @@ func Action(c providers.Class) string {
 	default:
 		return "see the error; the mailbox is tried again by itself"
 	}
+}
+
+// ActionFor is Action where the provider is known.
+func ActionFor(provider string, c providers.Class) string {
+	if provider != "gmail" {
+		return Action(c)
+	}
+	switch c {
+	case providers.ClassUnauthorized:
+		return "do what the error says; a mailbox that its user connects: `mailsyncd connect`; one of a service account is tried again as soon as its key file changes"
+	case providers.ClassThrottled:
+		return "nothing: Google's quota is spent for now, and the mailbox goes on by itself; see google in the configuration if it repeats"
+	case providers.ClassNetwork, providers.ClassTLS:
+		return "check that gmail.googleapis.com and oauth2.googleapis.com can be reached from this machine"
+	}
+	return Action(c)
 }
 
 // Pause stops polling until Resume; an operator's decision outlives restarts.

@@ -36,6 +36,9 @@ func (p *pass) lookBack(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the look-back: %w", err)
 	}
+	if p.cfg.WalkEvery > 0 {
+		return p.collected(ctx, row, walk)
+	}
 	if walk.Version == 0 {
 		var owed bool
 		if walk, owed, err = p.owed(ctx, row); err != nil || !owed {
@@ -115,7 +118,7 @@ func (p *pass) audit(ctx context.Context) error {
 		return fmt.Errorf("reading the audit: %w", err)
 	}
 	if walk.Version == 0 {
-		if now.Sub(row.LastAudit) < auditEvery {
+		if p.cfg.WalkEvery > 0 || now.Sub(row.LastAudit) < auditEvery {
 			return nil
 		}
 		walk = store.WalkState{Since: now.Add(-auditWindow), Started: now}

@@ -40,7 +40,10 @@ type world struct {
 	privacy mailbox.Privacy
 	link    string
 	budget  time.Duration
-	uid     int
+	// walkEvery and reconcile are Config's.
+	walkEvery, reconcile time.Duration
+
+	uid int
 }
 
 func newWorld(t *testing.T, o storetest.MemoryOptions) *world {
@@ -76,6 +79,7 @@ func (w *world) box() *mailbox.Mailbox {
 		},
 		Matcher: func() *matcher.Matcher { return w.guards },
 		Privacy: w.privacy, Link: w.link, Backfill: backfill, Budget: w.budget, Metrics: w.metrics,
+		WalkEvery: w.walkEvery, Reconcile: w.reconcile,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(w.log, logTo{w.t}), nil)),
 	})
 }
