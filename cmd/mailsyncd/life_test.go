@@ -368,10 +368,10 @@ admin: {socket: %[1]s/s}
 			matches, messages = matches+1, messages+len(e.Data.Messages)
 		}
 	}
-	if matches == 0 || messages != 18 || len(lines) != matches+2 {
+	if matches == 0 || messages != 19 || len(lines) != matches+2 {
 		t.Errorf("%d matches with %d messages in %d lines", matches, messages, len(lines))
 	}
-	for _, part := range []string{`"mailboxes":2`, `"scanned":38`, fmt.Sprintf(`"events":%d,`, matches), `"fan_out":1`, `"own_address":2`} {
+	for _, part := range []string{`"mailboxes":2`, `"scanned":39`, fmt.Sprintf(`"events":%d,`, matches), `"fan_out":1`, `"own_address":2`} {
 		if !strings.Contains(lines[len(lines)-1], part) {
 			t.Errorf("the summary at the end lacks %s: %s", part, lines[len(lines)-1])
 		}
