@@ -52,9 +52,9 @@ func (l *lockedText) String() string {
 }
 
 const (
-	nora     = `{"kind":"candidate","ref":"cand_nora","emails":["nora@example.net"]}`
-	samsOwn  = `{"kind":"user","ref":"usr_9","emails":["sam@example.com"]}`
-	viaOAuth = `  - {id: sam, address: sam@example.com, user: usr_9, gmail: {client_file: client.json}}`
+	googleNora = `{"kind":"candidate","ref":"cand_nora","emails":["nora@example.net"]}`
+	samsOwn    = `{"kind":"user","ref":"usr_9","emails":["sam@example.com"]}`
+	viaOAuth   = `  - {id: sam, address: sam@example.com, user: usr_9, gmail: {client_file: client.json}}`
 )
 
 // startGoogle starts a daemon with these lines of configuration and directory
@@ -270,7 +270,7 @@ const ritaAndSam = "mailboxes:\n  - {id: rita, address: rita@example.com}\n"
 // The same mail in a colleague's IMAP mailbox and in Gmail is one message and
 // one event; the other mailbox is observed.
 func TestOneMailInGmailAndIMAPIsOneMessage(t *testing.T) {
-	w := startGoogle(t, ritaAndSam+`  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}`, nora)
+	w := startGoogle(t, ritaAndSam+`  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}`, googleNora)
 	w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
 	if n := w.events("message.observed"); n != 1 {
 		t.Errorf("%d observations, want 1", n)
@@ -279,7 +279,7 @@ func TestOneMailInGmailAndIMAPIsOneMessage(t *testing.T) {
 }
 
 func TestConnect(t *testing.T) {
-	w := startGoogle(t, ritaAndSam+viaOAuth, nora, samsOwn)
+	w := startGoogle(t, ritaAndSam+viaOAuth, googleNora, samsOwn)
 	w.google.SetConsent(gmailtest.Consent{Account: "sam@example.com"})
 	w.await("the mailbox is parked until it is connected", func() bool { return w.state("sam") == store.MailboxUnauthorized })
 	if m := w.console.run(t, "status", "--mailbox", "sam"); !strings.Contains(m.stdout, "mailsyncd connect") {
@@ -316,7 +316,7 @@ func TestConnect(t *testing.T) {
 
 func TestConnectIsRefused(t *testing.T) {
 	w := startGoogle(t, ritaAndSam+viaOAuth+"\n  - {id: tim, address: tim@example.com, gmail: {service_account_file: account.json}}"+
-		"\n  - {id: uma, address: uma@example.com, gmail: {client_file: none.json}}", nora)
+		"\n  - {id: uma, address: uma@example.com, gmail: {client_file: none.json}}", googleNora)
 	for _, c := range []struct {
 		what, mailbox string
 		consent       gmailtest.Consent
@@ -358,7 +358,7 @@ func TestAMailboxMovesBetweenIMAPAndGmail(t *testing.T) {
 	const viaGmail = `  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}`
 	for _, c := range []struct{ what, first, then string }{{"to Gmail", viaIMAP, viaGmail}, {"to IMAP", viaGmail, viaIMAP}} {
 		t.Run(c.what, func(t *testing.T) {
-			w := startGoogle(t, ritaAndSam+c.first, nora)
+			w := startGoogle(t, ritaAndSam+c.first, googleNora)
 			w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
 			matched, observed := w.events("thread.matched"), w.events("message.observed")
 			w.reload(ritaAndSam + c.then)
@@ -388,16 +388,16 @@ func TestMailboxesFollowTheUsers(t *testing.T) {
 	const rule = "mailboxes_from_users: {domain: example.com, gmail: {service_account_file: account.json}}\n"
 	const ritasOwn = `{"kind":"user","ref":"usr_7","emails":["rita@example.com"]}`
 	const away = `{"kind":"user","ref":"usr_5","emails":["away@example.com"],"state":"disabled"}`
-	w := startGoogle(t, rule+ritaAndSam, nora, samsOwn, ritasOwn, away)
+	w := startGoogle(t, rule+ritaAndSam, googleNora, samsOwn, ritasOwn, away)
 	w.awaitReceived("both: rita usr_9", "rita-only: rita", "sam-only: usr_9")
 	if ids := w.mailboxes(); !slices.Equal(ids, []string{"rita", "usr_9"}) {
 		t.Errorf("mailboxes %q: want no second one of rita, and none of a user who never was enabled", ids)
 	}
 
-	w.directory(nora, strings.Replace(samsOwn, `"emails"`, `"state":"disabled","emails"`, 1), ritasOwn, away)
+	w.directory(googleNora, strings.Replace(samsOwn, `"emails"`, `"state":"disabled","emails"`, 1), ritasOwn, away)
 	w.console.run(t, "reload")
 	w.await("a disabled user's mailbox is suspended", func() bool { return w.state("usr_9") == store.MailboxSuspended })
-	w.directory(nora, samsOwn, ritasOwn, away)
+	w.directory(googleNora, samsOwn, ritasOwn, away)
 	w.console.run(t, "reload")
 	w.await("an enabled user's mailbox goes on", func() bool { return w.state("usr_9") == store.MailboxActive })
 
@@ -429,10 +429,10 @@ func TestCredentialsOfSuspendedMailboxesGo(t *testing.T) {
 		{"after their time, which has not come", "", true},
 		{"at once, if that is the time", "retention: {suspended_credentials: 0s}\n", false},
 	} {
-		w := startGoogle(t, c.retention+ritaAndSam+viaOAuth, nora, samsOwn)
+		w := startGoogle(t, c.retention+ritaAndSam+viaOAuth, googleNora, samsOwn)
 		w.await("it asks to be connected", func() bool { return w.state("sam") == store.MailboxUnauthorized })
 		w.must(w.daemon.store.SetSecret(t.Context(), "sam", refreshToken, []byte("1//kept")))
-		w.directory(nora, strings.Replace(samsOwn, `"emails"`, `"state":"disabled","emails"`, 1))
+		w.directory(googleNora, strings.Replace(samsOwn, `"emails"`, `"state":"disabled","emails"`, 1))
 		w.console.run(t, "reload")
 		w.await("it is suspended", func() bool { return w.state("sam") == store.MailboxSuspended })
 		w.must(w.daemon.dropCredentials(t.Context()))
@@ -444,7 +444,7 @@ func TestCredentialsOfSuspendedMailboxesGo(t *testing.T) {
 }
 
 func TestCheckOfGmailMailboxes(t *testing.T) {
-	w := startGoogle(t, ritaAndSam+viaOAuth+"\n  - {id: tim, address: tim@example.com, gmail: {service_account_file: account.json}}", nora)
+	w := startGoogle(t, ritaAndSam+viaOAuth+"\n  - {id: tim, address: tim@example.com, gmail: {service_account_file: account.json}}", googleNora)
 	w.google.Account("tim@example.com").Deliver(gmailtest.ParseMail(string(fromNora("tim", "tims", time.Hour).Raw)))
 	got := w.console.run(t, "check", "--connect", "--config", w.path("config.yaml"))
 	for _, line := range []string{
