@@ -267,13 +267,16 @@ func (w *googleWorld) connect(id string, args ...string) ran {
 
 const ritaAndSam = "mailboxes:\n  - {id: rita, address: rita@example.com}\n"
 
-// The same mail in a colleague's IMAP mailbox and in Gmail is one message and
-// one event; the other mailbox is observed.
+// A mail that a colleague's IMAP mailbox has brought is the same message in Gmail:
+// one event, and then an observation.
 func TestOneMailInGmailAndIMAPIsOneMessage(t *testing.T) {
-	w := startGoogle(t, ritaAndSam+`  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}`, googleNora)
+	w := startGoogle(t, ritaAndSam, googleNora)
+	w.awaitReceived("both: rita", "rita-only: rita")
+	matched := w.events("thread.matched")
+	w.reload(ritaAndSam + `  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}`)
 	w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
-	if n := w.events("message.observed"); n != 1 {
-		t.Errorf("%d observations, want 1", n)
+	if m, o := w.events("thread.matched")-matched, w.events("message.observed"); m != 1 || o != 1 {
+		t.Errorf("%d new events of matches and %d observations, want 1 of each", m, o)
 	}
 	w.leaksNothing()
 }

@@ -67,6 +67,8 @@ func TestBadUsage(t *testing.T) {
 		{"directory put", "FILE is missing\nSee `mailsyncd directory put --help`."},
 		{"directory delete cand_1", "KIND REF is missing\nSee `mailsyncd directory delete --help`."},
 		{"directory delete person cand_1", "unknown kind \"person\"; write one of candidate, job, user\nSee `mailsyncd directory delete --help`."},
+		{"connect", "MAILBOX is missing\nSee `mailsyncd connect --help`."},
+		{"connect sam tim", "too many arguments: want MAILBOX, got 2\nSee `mailsyncd connect --help`."},
 		{"mailbox pause", "ID is missing\nSee `mailsyncd mailbox pause --help`."},
 		{"mailbox forget rita", "forget cannot be undone; add --yes if that is meant\nSee `mailsyncd mailbox forget --help`."},
 		{"webhook pause now", "too many arguments: want none, got 1\nSee `mailsyncd webhook pause --help`."},
