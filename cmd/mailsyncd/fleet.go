@@ -178,7 +178,7 @@ func (f *fleet) replace(ctx context.Context, cfg config.Mailbox, shared settings
 	<-f.schedule.Remove(cfg.ID)
 	m := &member{cfg: cfg, shared: shared, box: f.newBox(cfg, shared, opener)}
 	if was := f.member(cfg.ID); was != nil {
-		m.afresh = was.afresh || was.cfg.IMAP != cfg.IMAP
+		m.afresh = was.afresh || was.cfg.Provider != cfg.Provider || was.cfg.IMAP != cfg.IMAP || was.cfg.Gmail != cfg.Gmail
 	}
 	f.mu.Lock()
 	f.members[cfg.ID] = m

@@ -3,6 +3,7 @@ package imap
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"mailsyncd/providers"
@@ -76,7 +77,7 @@ func (c *cursor) encode() providers.Cursor {
 // version did not write.
 func decodeCursor(text providers.Cursor) (*cursor, error) {
 	var c cursor
-	if len(text) > maxCursor || json.Unmarshal([]byte(text), &c) != nil || c.Version != cursorVersion {
+	if !readCursor(text, &c) || c.Version != cursorVersion {
 		return nil, providers.ErrCursorExpired
 	}
 	if c.Folders == nil {
@@ -88,6 +89,14 @@ func decodeCursor(text providers.Cursor) (*cursor, error) {
 		}
 	}
 	return &c, nil
+}
+
+// readCursor reads the JSON of a cursor into v. A field that is not ours means
+// that another provider, or a later version, wrote it.
+func readCursor(text providers.Cursor, v any) bool {
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	return len(text) <= maxCursor && d.Decode(v) == nil && !d.More()
 }
 
 func gapsOK(gs []gap) bool {
@@ -178,7 +187,7 @@ func decodeOld(text providers.Cursor) (oldCursor, error) {
 	if text == "" {
 		return c, nil
 	}
-	if len(text) > maxCursor || json.Unmarshal([]byte(text), &c) != nil || c.Version != cursorVersion {
+	if !readCursor(text, &c) || c.Version != cursorVersion {
 		return oldCursor{}, providers.ErrCursorExpired
 	}
 	return c, nil
