@@ -17,7 +17,8 @@ func TestSecretsThroughRotationAndRewrite(t *testing.T) {
 	mustNot(t, s.SetSecret(t.Context(), "tims-box", "refresh-name", []byte("1//gone-token")))
 	mustNot(t, s.DropSecrets(t.Context(), "tims-box", benchNow()))
 	o.Keys = bolt.Keys{Current: bolt.NewKey(), Previous: o.Keys.Current}
-	mustNot(t, rotate(t.Context(), s, o.Keys))
+	_, err := s.Rotate(t.Context(), o.Keys)
+	mustNot(t, err)
 	mustNot(t, s.Rewrite(t.Context(), benchNow()))
 	mustNot(t, s.Check(t.Context()))
 	mustNot(t, s.Close())
