@@ -194,12 +194,17 @@ func TestUserSignalTakesTheResyncFile(t *testing.T) {
 	r.wants("resync old@test cand_nora")
 }
 
-// hear sends this process a signal and waits until that was noticed.
+// hear sends this process a signal and waits until that was noticed. It listens
+// itself: a signal that arrives when nobody does any more ends the process.
 func hear(t *testing.T, s syscall.Signal, noticed func() bool) {
 	t.Helper()
+	arrived := make(chan os.Signal, 1)
+	signal.Notify(arrived, s)
+	defer signal.Stop(arrived)
 	if err := syscall.Kill(os.Getpid(), s); err != nil {
 		t.Fatal(err)
 	}
+	<-arrived
 	for end := time.Now().Add(20 * time.Second); !noticed(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%v was not heard", s)
