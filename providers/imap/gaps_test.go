@@ -47,3 +47,19 @@ func TestGapsThatAreDueHideNoNews(t *testing.T) {
 		})
 	}
 }
+
+// A SEARCH answer of a very large folder is one line of hundreds of kilobytes;
+// what follows it is read as well.
+func TestVeryLargeFolderIsRead(t *testing.T) {
+	s := newScript(t)
+	uids := make([]uint32, 60_000)
+	for i := range uids {
+		uids[i] = uint32(i + 1)
+	}
+	s.put(uids...)
+	mb := open(t, config(t, s.addr))
+	page, err := mb.Next(t.Context(), start(t, mb), window())
+	if err != nil || len(page.Messages) != 500 || !page.More {
+		t.Fatalf("%d messages, more %v, %v; want a page of 500", len(page.Messages), page.More, err)
+	}
+}

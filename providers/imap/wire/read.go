@@ -50,8 +50,8 @@ func (c *Conn) response() ([]byte, error) {
 		return nil, err
 	}
 	c.tooLong, c.literals = false, 0
-	if c.r == c.w && len(c.buf) > 8*readBuffer {
-		c.buf = make([]byte, readBuffer)
+	if c.r == c.w && len(c.buf) > 8*readBuffer { // one response was large: let its room go
+		c.r, c.w, c.buf = 0, 0, make([]byte, readBuffer)
 	}
 	off, text := 0, 0
 	for {
