@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailsyncd/admin"
+	"mailsyncd/internal/testutil"
 )
 
 // Every method of the client reaches the daemon with what it was given, over a
@@ -259,7 +260,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 // What changes something is logged with who did it, and without what it was
 // done to; what only looks is not logged.
 func TestLog(t *testing.T) {
-	var log syncBuffer
+	var log testutil.Log
 	f := &fake{}
 	c := admin.NewClient(serve(t, f.config(slog.New(slog.NewTextHandler(&log, nil)))))
 	defer c.Close()

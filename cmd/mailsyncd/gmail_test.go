@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"mailsyncd/admin"
 	"mailsyncd/config"
+	"mailsyncd/internal/testutil"
 	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/gmail/gmailtest"
 	"mailsyncd/store"
@@ -31,24 +31,7 @@ type googleWorld struct {
 	receiver *demoReceiver
 	daemon   *daemon
 	console  console
-	log      *lockedText
-}
-
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log      *testutil.Log
 }
 
 const (
@@ -62,7 +45,7 @@ const (
 // each, and one that both have.
 func startGoogle(t *testing.T, settings string, records ...string) *googleWorld {
 	t.Helper()
-	w := &googleWorld{t: t, dir: t.TempDir(), google: gmailtest.Start(gmailtest.Options{}), log: &lockedText{}}
+	w := &googleWorld{t: t, dir: t.TempDir(), google: gmailtest.Start(gmailtest.Options{}), log: &testutil.Log{}}
 	t.Cleanup(w.google.Close)
 	mails := []demoMail{
 		fromNora("rita", "rita-only", time.Hour), fromNora("rita", "both", 2*time.Hour),
@@ -254,7 +237,7 @@ func browse(url string) error {
 // connect runs `mailsyncd connect` with a user who allows what is asked.
 func (w *googleWorld) connect(id string, args ...string) ran {
 	w.t.Helper()
-	var out, errs lockedText
+	var out, errs testutil.Log
 	env := &environment{
 		stdout: &out, stderr: &errs, stdin: strings.NewReader(""), now: time.Now, browse: browse,
 		getenv: func(name string) string { return map[string]string{"MAILSYNCD_SOCKET": w.console.socket}[name] },

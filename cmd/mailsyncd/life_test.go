@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailsyncd/admin"
+	"mailsyncd/internal/testutil"
 	"mailsyncd/store"
 )
 
@@ -358,7 +359,7 @@ admin: {socket: %[1]s/s}
 	}
 	ctx, sigterm := context.WithCancel(t.Context())
 	out := &summaryReader{first: sigterm}
-	env := &environment{stdout: out, stderr: &logText{}, getenv: func(string) string { return "" }, now: time.Now}
+	env := &environment{stdout: out, stderr: &testutil.Log{}, getenv: func(string) string { return "" }, now: time.Now}
 	if code := env.run(ctx, []string{"serve", "--dry-run", "--config", filepath.Join(dir, "config.yaml")}); code != exitDone {
 		t.Fatalf("exit code %d: %s", code, env.stderr)
 	}

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mailsyncd/config"
+	"mailsyncd/internal/testutil"
 	"mailsyncd/providers"
 	"mailsyncd/providers/providertest"
 	"mailsyncd/store/bolt"
@@ -33,7 +34,7 @@ type rig struct {
 	dir     string
 	servers map[string]*providertest.Fake
 	posts   *postList
-	log     *logText
+	log     *testutil.Log
 }
 
 // postList takes every event and remembers it.
@@ -90,30 +91,12 @@ func (l *postList) pairs() (all []string) {
 	return all
 }
 
-// logText is a log that several goroutines write.
-type logText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // newRig makes a daemon for rita and tom. It knows the records, JSON lines; run
 // starts it.
 func newRig(t *testing.T, records ...string) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, dir: t.TempDir(), log: &logText{}, posts: &postList{came: make(chan struct{}, 1)},
+		t: t, dir: t.TempDir(), log: &testutil.Log{}, posts: &postList{came: make(chan struct{}, 1)},
 		servers: map[string]*providertest.Fake{"rita": providertest.NewFake(), "tom": providertest.NewFake()},
 	}
 	r.directory(records...)

@@ -1,7 +1,6 @@
 package dirsync_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,13 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"mailsyncd/directory"
+	"mailsyncd/internal/testutil"
 	"mailsyncd/store"
 	"mailsyncd/store/storetest"
 	dirsync "mailsyncd/sync/directory"
@@ -39,35 +38,17 @@ type world struct {
 	// wrap stands between keeper and store; nil for nothing.
 	wrap    func(store.Directory) store.Directory
 	keeper  *dirsync.Keeper
-	log     *syncBuffer
+	log     *testutil.Log
 	handler slog.Handler
 	metrics *dirsync.Metrics
 	mtime   time.Time
 	changes []dirsync.Change
 }
 
-// syncBuffer is a log that a test reads while a keeper writes.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, ctx: t.Context(), path: filepath.Join(t.TempDir(), "directory.jsonl"),
-		log: &syncBuffer{}, mtime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		log: &testutil.Log{}, mtime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	w.store = storetest.NewMemory(storetest.MemoryOptions{Fault: func(op string) storetest.FaultKind {
 		if op != "Change" || w.fault == nil {
