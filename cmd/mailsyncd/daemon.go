@@ -20,6 +20,7 @@ import (
 	"mailsyncd/config"
 	"mailsyncd/directory"
 	"mailsyncd/matcher"
+	"mailsyncd/providers"
 	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/imap"
 	"mailsyncd/store"
@@ -153,10 +154,11 @@ func (d *daemon) buildParts(cfg *config.Config) error {
 	})
 	d.google = newGoogle(cfg.Google, d.log)
 	d.google.tokens, d.google.directory = storedTokens{d.store}, d.keeper.Snapshot
-	d.google.metrics = gmail.NewMetrics(d.reg)
+	asked := providers.NewMetrics(d.reg)
+	d.google.meter = asked.For(gmail.Name)
 	d.fleet = newFleet(fleetParts{
 		store: d.store, directory: d.keeper.Snapshot, matcher: d.guards.Load,
-		dial: d.dialer(imap.NewMetrics(d.reg)), metrics: mailbox.NewMetrics(d.reg), log: d.log,
+		dial: d.dialer(asked.For(imap.Name)), metrics: mailbox.NewMetrics(d.reg), log: d.log,
 	}, limits(cfg))
 	d.reg.MustRegister(
 		collectors.NewGoCollector(),

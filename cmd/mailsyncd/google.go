@@ -26,7 +26,7 @@ type google struct {
 	endpoint  string
 	tokens    gmail.TokenStore
 	directory func() *directory.Snapshot
-	metrics   *gmail.Metrics
+	meter     *providers.Meter
 	log       *slog.Logger
 
 	mu       sync.Mutex
@@ -69,7 +69,7 @@ func (g *google) opener(m config.Mailbox) (providers.Opener, error) {
 		Address: m.Address, Mode: gmail.Mode(m.Gmail.Mode), Credential: g.credential(m),
 		Limiter: g.limiter(m), QuotaKey: m.Gmail.QuotaKey, IgnoreLabels: m.IgnoreFolders,
 		Candidates: g.candidates, Endpoint: g.endpoint,
-		Logger: g.log.With("mailbox", m.ID), Metrics: g.metrics, Version: buildVersion().Version,
+		Logger: g.log.With("mailbox", m.ID), Meter: g.meter, Version: buildVersion().Version,
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (g *google) credential(m config.Mailbox) gmail.Credential {
 	mode := gmail.Mode(m.Gmail.Mode)
 	if m.Gmail.ServiceAccountFile == "" {
 		return &consent{file: m.Gmail.ClientFile, user: gmail.UserConfig{
-			Mailbox: m.ID, Mode: mode, Tokens: g.tokens, Metrics: g.metrics,
+			Mailbox: m.ID, Mode: mode, Tokens: g.tokens, Meter: g.meter,
 		}}
 	}
 	return gmail.ServiceAccount(gmail.ServiceAccountConfig{
@@ -100,7 +100,7 @@ func (g *google) credential(m config.Mailbox) gmail.Credential {
 			key, err := config.ReadSecret(m.Gmail.ServiceAccountFile)
 			return []byte(key.Reveal()), err
 		},
-		Subject: m.Address, Mode: mode, Metrics: g.metrics,
+		Subject: m.Address, Mode: mode, Meter: g.meter,
 	})
 }
 

@@ -52,7 +52,7 @@ func TestManualListsEveryEvent(t *testing.T) {
 // the first one of the helpers that log under a code they are given.
 func loggedEvents(t *testing.T) []string {
 	t.Helper()
-	code := regexp.MustCompile(`(?:"event", |\.tell\(|\.logRound\()"([a-z_]+)"`)
+	code := regexp.MustCompile(`(?:"event", |notices\.Tell\(|\.logRound\()"([a-z_]+)"`)
 	var events []string
 	err := filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -28,7 +28,7 @@ const tlsSessions = 64
 // share their TLS sessions, so that a poll resumes one instead of shaking hands
 // anew, and those of one CA its certificates. It is for the holder of the fleet's
 // door.
-func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.Opener, error) {
+func (d *daemon) dialer(meter *providers.Meter) func(config.Mailbox) (providers.Opener, error) {
 	sessions := map[string]tls.ClientSessionCache{}
 	cas := &caPools{}
 	return func(m config.Mailbox) (providers.Opener, error) {
@@ -45,7 +45,7 @@ func (d *daemon) dialer(metrics *imap.Metrics) func(config.Mailbox) (providers.O
 			cfg.RootCAs = func() (*x509.CertPool, error) { return cas.read(file) }
 		}
 		cfg.Logger = d.log.With("mailbox", m.ID)
-		cfg.Metrics = metrics
+		cfg.Meter = meter
 		if err := cfg.Validate(); err != nil {
 			return nil, err
 		}

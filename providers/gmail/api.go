@@ -24,7 +24,7 @@ func ask[T any](ctx context.Context, p *Provider, c Call, do func(context.Contex
 	defer cancel()
 	answer, err := do(call, googleapi.QuotaUser(p.key))
 	err = p.classify(ctx, c, err)
-	p.cfg.Metrics.request(string(c), err)
+	p.cfg.Meter.Request(string(c), result(err))
 	return answer, err
 }
 

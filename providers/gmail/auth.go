@@ -130,15 +130,15 @@ const expirySlack = time.Minute
 // cached gives out one token until it ends or is refused. Calls that need a new
 // one at the same time wait for one fetch.
 type cached struct {
-	fetch   func(context.Context) (*oauth2.Token, error)
-	scope   string
-	metrics *Metrics
-	turn    chan struct{} // holds the right to look and fetch
-	token   *oauth2.Token
+	fetch func(context.Context) (*oauth2.Token, error)
+	scope string
+	meter *providers.Meter
+	turn  chan struct{} // holds the right to look and fetch
+	token *oauth2.Token
 }
 
-func newCached(scope string, m *Metrics, fetch func(context.Context) (*oauth2.Token, error)) *cached {
-	return &cached{fetch: fetch, scope: scope, metrics: m, turn: make(chan struct{}, 1)}
+func newCached(scope string, m *providers.Meter, fetch func(context.Context) (*oauth2.Token, error)) *cached {
+	return &cached{fetch: fetch, scope: scope, meter: m, turn: make(chan struct{}, 1)}
 }
 
 // Token implements Credential.
@@ -154,7 +154,7 @@ func (c *cached) Token(ctx context.Context, refused string) (string, error) {
 	}
 	c.token = nil
 	t, err := c.renew(ctx)
-	c.metrics.request(operationToken, err)
+	c.meter.Request(operationToken, result(err))
 	if err != nil {
 		return "", err
 	}
@@ -183,12 +183,12 @@ type ServiceAccountConfig struct {
 	Mode    Mode
 	// Transport carries the calls of the token endpoint; nil: http.DefaultTransport.
 	Transport http.RoundTripper
-	Metrics   *Metrics
+	Meter     *providers.Meter
 }
 
 // ServiceAccount makes the credential of one mailbox from a service account.
 func ServiceAccount(cfg ServiceAccountConfig) Credential {
-	return newCached(cfg.Mode.Scope(), cfg.Metrics, cfg.fetch)
+	return newCached(cfg.Mode.Scope(), cfg.Meter, cfg.fetch)
 }
 
 func (cfg ServiceAccountConfig) fetch(ctx context.Context) (*oauth2.Token, error) {
@@ -229,7 +229,7 @@ type UserConfig struct {
 	Tokens  TokenStore
 	// Transport carries the calls of the token endpoint; nil: http.DefaultTransport.
 	Transport http.RoundTripper
-	Metrics   *Metrics
+	Meter     *providers.Meter
 }
 
 // User makes the credential of one mailbox from its user's consent. The refresh
@@ -237,7 +237,7 @@ type UserConfig struct {
 // new consent counts as soon as it is there.
 func User(cfg UserConfig) Credential {
 	u := &user{cfg: cfg}
-	return newCached(cfg.Mode.Scope(), cfg.Metrics, u.fetch)
+	return newCached(cfg.Mode.Scope(), cfg.Meter, u.fetch)
 }
 
 type user struct {

@@ -197,37 +197,37 @@ func drain(resp *http.Response) {
 	_ = resp.Body.Close()
 }
 
-// meter counts bytes and bounds answers.
-type meter struct {
-	metrics *Metrics
-	next    http.RoundTripper
+// counting counts bytes and bounds answers.
+type counting struct {
+	meter *providers.Meter
+	next  http.RoundTripper
 }
 
 // maxAnswer bounds one answer: a list of 500 takes 20 KiB, a header block
 // rarely more. A larger one is cut, and cannot be decoded.
 const maxAnswer = 8 << 20
 
-func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
-	m.metrics.octets("out", len(r.URL.RawQuery))
-	resp, err := m.next.RoundTrip(r)
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.meter.Octets(0, int64(len(r.URL.RawQuery)))
+	resp, err := c.next.RoundTrip(r)
 	if err == nil {
-		resp.Body = &metered{ReadCloser: resp.Body, left: maxAnswer, metrics: m.metrics}
+		resp.Body = &counted{ReadCloser: resp.Body, left: maxAnswer, meter: c.meter}
 	}
 	return resp, err
 }
 
-type metered struct {
+type counted struct {
 	io.ReadCloser
-	left    int
-	metrics *Metrics
+	left  int
+	meter *providers.Meter
 }
 
-func (b *metered) Read(p []byte) (int, error) {
+func (b *counted) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, io.ErrUnexpectedEOF
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
 	b.left -= n
-	b.metrics.octets("in", n)
+	b.meter.Octets(int64(n), 0)
 	return n, err
 }

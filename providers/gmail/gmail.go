@@ -86,8 +86,8 @@ type Config struct {
 	PageSize int
 	// Logger gets what an operator should know, once per change. Nil: nothing.
 	Logger *slog.Logger
-	// Metrics counts requests and bytes; nil: nothing is counted.
-	Metrics *Metrics
+	// Meter counts requests and bytes; nil: nothing is counted.
+	Meter *providers.Meter
 	// Version of this program, told to the server as user agent.
 	Version string
 }
@@ -113,11 +113,12 @@ type Provider struct {
 	err  error // of making svc
 	link string
 
+	notices *providers.Notices
+
 	mu       sync.Mutex
 	verified time.Time       // when the account was last looked at
 	atOnce   int             // calls under way at a time
 	labels   map[string]bool // label ids that exist: true for ignored ones; nil: not read yet
-	told     map[string]int  // what the log was told, by event: said again when it changes
 }
 
 var _ providers.Opener = (*Provider)(nil)
@@ -125,7 +126,7 @@ var _ providers.Opener = (*Provider)(nil)
 // New makes a provider. It does no I/O; Open reports what is wrong with cfg.
 func New(cfg Config) *Provider {
 	setDefaults(&cfg)
-	p := &Provider{cfg: cfg, key: quotaKey(cfg), atOnce: maxAtOnce, told: map[string]int{}}
+	p := &Provider{cfg: cfg, key: quotaKey(cfg), atOnce: maxAtOnce, notices: providers.NewNotices(cfg.Logger, Name)}
 	p.link = "https://mail.google.com/mail/?authuser=" + url.QueryEscape(cfg.Address) + "#all/"
 	p.svc, p.err = newService(cfg)
 	return p
@@ -174,7 +175,7 @@ func newService(cfg Config) (*gmail.Service, error) {
 	if err != nil {
 		return nil, errors.New("the endpoint is not a URL")
 	}
-	var rt http.RoundTripper = &meter{metrics: cfg.Metrics, next: cfg.Transport}
+	var rt http.RoundTripper = &counting{meter: cfg.Meter, next: cfg.Transport}
 	rt = &authorizer{credential: cfg.Credential, next: rt}
 	rt = &gate{base: base, next: rt}
 	client := &http.Client{
@@ -255,15 +256,4 @@ func (p *Provider) width() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.atOnce
-}
-
-// tell logs an event when its number is another than last time.
-func (p *Provider) tell(event, msg string, n int) {
-	p.mu.Lock()
-	changed := p.told[event] != n
-	p.told[event] = n
-	p.mu.Unlock()
-	if changed && n > 0 {
-		p.cfg.Logger.Warn(msg, "event", event, "provider", providerLabel, "count", n)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"mailsyncd/providers"
 	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/gmail/gmailtest"
 )
@@ -14,10 +15,9 @@ import (
 func TestMetrics(t *testing.T) {
 	w := newWorld(t, gmailtest.Options{}, gmail.ModeMetadata)
 	reg := prometheus.NewPedanticRegistry()
-	w.cfg.Metrics = gmail.NewMetrics(reg)
-	gmail.NewMetrics(reg) // a second provider, or IMAP's: joins
+	w.cfg.Meter = providers.NewMetrics(reg).For(gmail.Name)
 	user := w.user(gmail.ModeMetadata, w.cfg.Transport)
-	user.Metrics = w.cfg.Metrics
+	user.Meter = w.cfg.Meter
 	w.cfg.Credential = gmail.User(user)
 	id := w.deliver("a@x", "b@x", "c@x")[0]
 	w.SetFault(func(r gmailtest.Request) gmailtest.Fault {

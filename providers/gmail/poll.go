@@ -150,7 +150,7 @@ func (s *session) tryAgain(ctx context.Context, page *pageOf, c *cursor) error {
 	}
 	var dropped int
 	c.Retry, dropped = c.Retry.expire(now)
-	s.p.tell("mail_given_up", "mails are given up that Gmail lists but has not handed out for two weeks", dropped)
+	s.p.notices.Tell("mail_given_up", "mails are given up that Gmail lists but has not handed out for two weeks", dropped)
 	return nil
 }
 

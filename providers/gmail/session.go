@@ -177,7 +177,7 @@ func (s *session) lastCall(ctx context.Context, page *pageOf, c *oldCursor, now 
 	}
 	var dropped int
 	c.Retry, dropped = c.Retry.expireOld()
-	s.p.tell("mail_given_up", "mails are given up that Gmail lists but has not handed out", dropped)
+	s.p.notices.Tell("mail_given_up", "mails are given up that Gmail lists but has not handed out", dropped)
 	return len(c.Retry) == 0, nil
 }
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	promtest "github.com/prometheus/client_golang/prometheus/testutil"
 
+	"mailsyncd/internal/testutil"
 	"mailsyncd/providers"
 	"mailsyncd/providers/imap"
 )
@@ -167,18 +167,6 @@ func TestSessionGoesOnAfterAPauseWasWanted(t *testing.T) {
 	}
 }
 
-// lines is a log that keeps its lines.
-type lines struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
 func TestLogTellsOnceAndNamesNobody(t *testing.T) {
 	s := newScript(t)
 	s.put(1, 2)
@@ -186,7 +174,7 @@ func TestLogTellsOnceAndNamesNobody(t *testing.T) {
 		say(`* LIST () "/" "R&D nora@example.net"`)
 		return false
 	})
-	var log lines
+	var log testutil.Log
 	cfg := config(t, s.addr)
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := imap.New(cfg)
@@ -198,7 +186,7 @@ func TestLogTellsOnceAndNamesNobody(t *testing.T) {
 		drain(t, mb, start(t, mb))
 		_ = mb.Close()
 	}
-	text := log.all.String()
+	text := log.String()
 	if strings.Count(text, "folder_name_unreadable") != 1 {
 		t.Errorf("want one line about the folder: %s", text)
 	}
@@ -214,10 +202,7 @@ func TestMetrics(t *testing.T) {
 	s.put(1, 2, 3)
 	reg := prometheus.NewRegistry()
 	cfg := config(t, s.addr)
-	cfg.Metrics = imap.NewMetrics(reg)
-	if imap.NewMetrics(reg) == nil {
-		t.Error("a second provider cannot join the families")
-	}
+	cfg.Meter = providers.NewMetrics(reg).For(imap.Name)
 	p := imap.New(cfg)
 	mb, err := p.Open(t.Context())
 	if err != nil {
@@ -242,10 +227,10 @@ mailsyncd_provider_requests_total{operation="open",provider="imap",result="ok"} 
 mailsyncd_provider_requests_total{operation="open",provider="imap",result="unauthorized"} 1
 mailsyncd_provider_requests_total{operation="search",provider="imap",result="ok"} 2
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "mailsyncd_provider_requests_total"); err != nil {
+	if err := promtest.GatherAndCompare(reg, strings.NewReader(want), "mailsyncd_provider_requests_total"); err != nil {
 		t.Error(err)
 	}
-	if n, _ := testutil.GatherAndCount(reg, "mailsyncd_provider_bytes_total"); n != 2 {
+	if n, _ := promtest.GatherAndCount(reg, "mailsyncd_provider_bytes_total"); n != 2 {
 		t.Errorf("%d directions are counted, want 2", n)
 	}
 }

@@ -35,7 +35,7 @@ func (s *session) Find(ctx context.Context, messageID string) ([]providers.Messa
 	var found []providers.Message
 	for _, f := range s.dir.all {
 		ms, err := s.findIn(f, messageID)
-		s.p.cfg.Metrics.request("find", err)
+		s.p.cfg.Meter.Request("find", providers.Result(err))
 		if err != nil {
 			return nil, err
 		}

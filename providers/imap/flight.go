@@ -193,7 +193,7 @@ func (s *session) land(fl *flight) error {
 	s.sink.mu.Lock()
 	s.sink.air = slices.DeleteFunc(s.sink.air, func(f *flight) bool { return f == fl })
 	s.sink.mu.Unlock()
-	s.p.cfg.Metrics.request("fetch", err)
+	s.p.cfg.Meter.Request("fetch", providers.Result(err))
 	return err
 }
 
@@ -241,7 +241,7 @@ func (q *search) wait(s *session) ([]uint32, error) {
 	var failed error
 	for _, cmd := range q.cmds {
 		_, err := cmd.Wait()
-		s.p.cfg.Metrics.request("search", err)
+		s.p.cfg.Meter.Request("search", providers.Result(err))
 		if err != nil && failed == nil {
 			failed = err
 		}
@@ -316,7 +316,7 @@ func (s *session) startListing(set imap.UIDSet) (wait func() ([]listedRow, error
 	cmd := s.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true})
 	return func() ([]listedRow, error) {
 		err := cmd.Close()
-		s.p.cfg.Metrics.request("fetch", err)
+		s.p.cfg.Meter.Request("fetch", providers.Result(err))
 		s.sink.mu.Lock()
 		defer s.sink.mu.Unlock()
 		s.sink.listing = false

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
+
+	"mailsyncd/providers"
 )
 
 // folder is one folder as LIST and STATUS describe it.
@@ -194,12 +196,12 @@ func isIgnored(f *folder, ns *imap.NamespaceData, ignored []string) bool {
 // the first time, LIST, and STATUS within it where the server can.
 func (s *session) list() error {
 	dir, err := s.listing()
-	s.p.cfg.Metrics.request("list", err)
+	s.p.cfg.Meter.Request("list", providers.Result(err))
 	if err != nil {
 		return err
 	}
 	s.dir = dir
-	s.p.tell("folder_name_unreadable", "folders are left out because their names are not valid IMAP names; rename them", s.conn.LeftOut())
+	s.p.notices.Tell("folder_name_unreadable", "folders are left out because their names are not valid IMAP names; rename them", s.conn.LeftOut())
 	return nil
 }
 

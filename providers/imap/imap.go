@@ -116,8 +116,9 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger gets what an operator should know, once per change. Nil: nothing.
 	Logger *slog.Logger
-	// Metrics counts requests and bytes; nil: nothing is counted.
-	Metrics *Metrics
+	// Meter counts requests (open, list, examine, search, fetch, find; ended as in
+	// providers.Result) and the bytes above TLS; nil: nothing is counted.
+	Meter *providers.Meter
 	// Version of this program, told to the server in ID (RFC 2971).
 	Version string
 }
@@ -129,12 +130,16 @@ type Timeouts struct {
 	wire.Timeouts
 }
 
+// Name is what logs and metrics call this provider.
+const Name = "imap"
+
 // Provider opens sessions with one mailbox. It remembers between sessions only
 // what is cheap to learn again.
 type Provider struct {
 	cfg      Config
 	ignored  []string // IgnoreFolders, folded
 	sessions tls.ClientSessionCache
+	notices  *providers.Notices
 
 	// selects tells that EXAMINE cannot be trusted here; learnt, never unlearnt.
 	selects atomic.Bool
@@ -145,7 +150,6 @@ type Provider struct {
 	mu    sync.Mutex
 	pem   string // what roots was made of
 	roots *x509.CertPool
-	told  map[string]int // what the log was told, by event: said again when it changes
 }
 
 var _ providers.Opener = (*Provider)(nil)
@@ -160,7 +164,7 @@ const (
 // New makes a provider. It does no I/O; Open reports what is wrong with cfg.
 func New(cfg Config) *Provider {
 	setDefaults(&cfg)
-	p := &Provider{cfg: cfg, sessions: cfg.Sessions, told: map[string]int{}}
+	p := &Provider{cfg: cfg, sessions: cfg.Sessions, notices: providers.NewNotices(cfg.Logger, Name)}
 	if p.sessions == nil {
 		p.sessions = tls.NewLRUClientSessionCache(2)
 	}
@@ -303,7 +307,7 @@ func (p *Provider) rootsOf(pem string) (*x509.CertPool, error) {
 // Open connects and logs in: two round trips after TCP and TLS.
 func (p *Provider) Open(ctx context.Context) (providers.Mailbox, error) {
 	s, err := p.open(ctx)
-	p.cfg.Metrics.request("open", err)
+	p.cfg.Meter.Request("open", providers.Result(err))
 	if err != nil {
 		return nil, err
 	}
@@ -328,15 +332,4 @@ func (p *Provider) open(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// tell logs an event when its number is another than last time.
-func (p *Provider) tell(event, msg string, n int) {
-	p.mu.Lock()
-	changed := p.told[event] != n
-	p.told[event] = n
-	p.mu.Unlock()
-	if changed && n > 0 {
-		p.cfg.Logger.Warn(msg, "event", event, "provider", "imap", "count", n)
-	}
 }

@@ -57,7 +57,7 @@ func (p *poll) page() (providers.Page, error) {
 		return providers.Page{}, err
 	}
 	if !page.More {
-		p.s.p.tell("folder_refused", "folders are left out because the server refuses to open them; check their rights", p.refused)
+		p.s.p.notices.Tell("folder_refused", "folders are left out because the server refuses to open them; check their rights", p.refused)
 	}
 	page.Reset, p.reset = p.reset, ""
 	page.Next = p.cur.encode()
@@ -266,7 +266,7 @@ func (p *poll) retryGaps(page *providers.Page) error {
 		}
 	}
 	pl.Gaps = keep
-	p.s.p.tell("mail_given_up", "mails are given up that the server lists but has not handed out for two weeks", dropped)
+	p.s.p.notices.Tell("mail_given_up", "mails are given up that the server lists but has not handed out for two weeks", dropped)
 	return nil
 }
 

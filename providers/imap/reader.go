@@ -195,7 +195,7 @@ func (r *reader) found(q *search) error {
 		return errRows
 	case err != nil, lies(uids, rows, q):
 		r.s.noSearch = true
-		r.s.p.tell("search_unusable", "the server's search cannot be used; all headers are read instead", 1)
+		r.s.p.notices.Tell("search_unusable", "the server's search cannot be used; all headers are read instead", 1)
 		r.drop()
 		r.spans = append([]span{q.in}, r.spans...)
 		return nil

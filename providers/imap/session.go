@@ -121,7 +121,7 @@ func (s *session) Close() error {
 	_ = s.conn.Close()
 	_ = s.client.Close() // waits for the reading goroutine, which has nothing to wait for any more
 	if s.counted.CompareAndSwap(false, true) {
-		s.p.cfg.Metrics.octets(s.conn.Octets())
+		s.p.cfg.Meter.Octets(s.conn.Octets())
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (s *session) tryOpen(f *folder, want func(validity, next uint32) []span) (*
 	}
 	uncork()
 	data, err := cmd.Wait()
-	s.p.cfg.Metrics.request("examine", err)
+	s.p.cfg.Meter.Request("examine", providers.Result(err))
 	if err == nil && r != nil && confirms(data, st, selects) {
 		return r, nil
 	}

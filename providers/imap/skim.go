@@ -89,7 +89,7 @@ func (p *poll) setOut(plain []*folder) []skimmed {
 // left behind after an error.
 func (p *poll) land(k skimmed, waste bool) (chunk, bool, error) {
 	data, err := k.cmd.Wait()
-	p.s.p.cfg.Metrics.request("examine", err)
+	p.s.p.cfg.Meter.Request("examine", providers.Result(err))
 	switch {
 	case waste:
 		k.r.abandon()
