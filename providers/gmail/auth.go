@@ -28,11 +28,10 @@ const (
 	// the window, newest first: complete, and 20 units a mail.
 	ModeMetadata Mode = "metadata"
 	// ModeSearch uses the scope gmail.readonly, because Google searches for no
-	// smaller one. Old mail is found by asking for candidates' addresses, so that
-	// headers of other mail are hardly read. The scope would allow to read bodies;
-	// the gate of this package refuses to. What the server's search cannot ask
-	// for is not found that way: a candidate who stands only in Sender or Reply-To
-	// of an old mail.
+	// smaller one. Old mail is found by asking for candidates' addresses, at once
+	// and cheaply. The scope would allow to read bodies; the gate of this package
+	// refuses to. What the search cannot ask for (Sender; Reply-To for certain) is
+	// found only by whoever also walks all headers.
 	ModeSearch Mode = "search"
 )
 
@@ -48,7 +47,7 @@ func (m Mode) Scope() string {
 // Explain says in one sentence what a mode trades, for whoever has to choose.
 func (m Mode) Explain() string {
 	if m == ModeSearch {
-		return "search (gmail.readonly): Google finds candidates' old mail, so other mail is hardly read, but the scope would allow to read bodies (this program refuses to), and old mail that names a candidate only in Sender or Reply-To is not found"
+		return "search (gmail.readonly): Google finds candidates' old mail, at once and at little cost, but the scope would allow to read bodies (this program refuses to); headers of the window are read once a day all the same, for what the search does not find"
 	}
 	return "metadata (gmail.metadata): Google hands out headers only, and finding old mail reads the headers of the whole window, 20 quota units a mail"
 }

@@ -2,6 +2,7 @@ package gmail
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"mailsyncd/providers"
@@ -64,6 +65,10 @@ type walk struct {
 	Listed  bool     `json:"listed,omitempty"`
 	Token   string   `json:"token,omitempty"`
 	Pending []string `json:"pending,omitempty"`
+	// Last are the ids that were read last, in the order of the listing. When a
+	// page token is refused and the listing begins again, it goes on behind them.
+	Last  []string `json:"last,omitempty"`
+	Place place    `json:"place,omitempty"`
 	// Old counts how many mails in a row were older than Since.
 	Old int `json:"old,omitempty"`
 	// Read counts the mails read, Begun is when the walk began, Reached the
@@ -88,8 +93,63 @@ func newWalk(since, now time.Time) *walk { return &walk{Since: since.Unix(), Beg
 
 func (w *walk) since() time.Time { return time.Unix(w.Since, 0) }
 
-// restart begins the listing at hand again: its page token was refused.
-func (w *walk) restart() { w.Listed, w.Token, w.Pending, w.Old = false, "", nil, 0 }
+// place says whether a listing that began again has come to what is not read yet.
+type place int
+
+const (
+	atPlace place = iota // everything listed is to be read
+	looking              // nothing that was read has come by yet
+	passing              // what comes by was read
+)
+
+// restart begins the listing at hand again. Reading costs four times as much as
+// listing five hundred, so what was read already is passed over.
+func (w *walk) restart() {
+	w.Listed, w.Token, w.Pending, w.Place = false, "", nil, atPlace
+	if len(w.Last) > 0 {
+		w.Place = looking
+	}
+}
+
+// anew begins a listing of which nothing was read.
+func (w *walk) anew() {
+	w.Last, w.Old = nil, 0
+	w.restart()
+}
+
+// keepLast is how many ids Last holds: one of them will not have been deleted.
+const keepLast = 20
+
+// wasRead notes ids that were read, in the order of the listing.
+func (w *walk) wasRead(ids []string) {
+	w.Last = append(slices.Clone(w.Last), ids...)
+	w.Last = w.Last[max(0, len(w.Last)-keepLast):]
+}
+
+// take takes a page of the listing. A listing that began again and ends without
+// anything that was read begins once more, and all of it is read. A mail that came
+// into the listing before the place meanwhile comes by the history.
+func (w *walk) take(ids []string, token string) {
+	w.Listed, w.Token, w.Pending = true, token, ids
+	if w.Place == atPlace {
+		return
+	}
+	n := len(ids) // how many of them are behind us
+	for n > 0 && !slices.Contains(w.Last, ids[n-1]) {
+		n--
+	}
+	switch {
+	case n > 0:
+		w.Pending, w.Place = ids[n:], passing
+	case w.Place == looking && token == "":
+		w.anew()
+	case w.Place == looking:
+		w.Pending = nil
+	}
+	if len(w.Pending) > 0 {
+		w.Place = atPlace
+	}
+}
 
 func encode(c any) providers.Cursor {
 	b, err := json.Marshal(c)
@@ -124,7 +184,9 @@ func decodeOld(text providers.Cursor, since, now time.Time) (*oldCursor, error) 
 	return &c, nil
 }
 
-func (w *walk) valid() bool { return w == nil || validIDs(w.Pending) && w.Old >= 0 && w.Read >= 0 }
+func (w *walk) valid() bool {
+	return w == nil || validIDs(w.Pending) && validIDs(w.Last) && w.Old >= 0 && w.Read >= 0
+}
 
 func validIDs(ids []string) bool {
 	for _, id := range ids {

@@ -126,6 +126,67 @@ func TestExpiredPageTokensBeginTheListingAgain(t *testing.T) {
 	}
 }
 
+// Page tokens that end sooner than a page is read must not make a walk read the
+// same mails for ever.
+func TestAWalkGetsOnThoughEveryPageTokenEnds(t *testing.T) {
+	for _, mode := range []gmail.Mode{gmail.ModeMetadata, gmail.ModeSearch} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, gmailtest.Options{MaxPage: 4, PageTokenLifetime: time.Minute}, mode)
+			w.cfg.PageSize = 4
+			w.cfg.Candidates = func() []string { return []string{"nora@example.net"} }
+			ids := numbered(30, "b")
+			refs := w.deliver(ids...)
+			mb := open(t, w.cfg)
+			all := follow(t, start(t, mb), func(cur providers.Cursor) (providers.Page, error) {
+				w.Advance(time.Hour)
+				if w.Usage().Calls["get"] == 12 {
+					w.account.Delete(refs[len(refs)-12]) // read last, and now gone: others still tell the place
+				}
+				return mb.Next(t.Context(), cur, window())
+			})
+			same(t, "everything", all.ids, ids)
+			for id, n := range w.Usage().Gets {
+				if n > 1 {
+					t.Errorf("mail %s was read %d times", id, n)
+				}
+			}
+		})
+	}
+}
+
+// Where nothing of what was read is left, the walk reads all that is there.
+func TestAWalkWhosePlaceIsGoneReadsOn(t *testing.T) {
+	w := newWorld(t, gmailtest.Options{MaxPage: 4, PageTokenLifetime: time.Minute}, gmail.ModeMetadata)
+	w.cfg.PageSize = 4
+	ids := numbered(10, "b")
+	refs := w.deliver(ids...)
+	mb := open(t, w.cfg)
+	page, err := mb.Next(t.Context(), start(t, mb), window())
+	if err != nil || len(page.Messages) != 4 {
+		t.Fatalf("the first page: %d mails, %v", len(page.Messages), err)
+	}
+	for _, ref := range refs[6:] { // newest first: these were read
+		w.account.Delete(ref)
+	}
+	w.Advance(time.Hour)
+	same(t, "the others", drain(t, mb, page.Next).ids, ids[:6])
+}
+
+// A poll that ended in the middle of its listing goes on there, and then looks at
+// what came since: who asks for a poll gets what was there when he asked.
+func TestAPollThatGoesOnAlsoSeesWhatCameSince(t *testing.T) {
+	w, cur := settled(t, gmailtest.Options{}, gmail.ModeMetadata)
+	w.cfg.AtOnce = 1
+	w.deliver("a@x", "b@x", "c@x")
+	w.SetFault(gmailtest.FailNth("get", 2, gmailtest.Fault{Status: 429, RetryAfter: "1"}))
+	page, err := open(t, w.cfg).Next(t.Context(), cur, window())
+	if err != nil || len(page.Messages) != 2 {
+		t.Fatalf("the page before the refusal: %d mails, %v", len(page.Messages), err)
+	}
+	w.deliver("d@x")
+	same(t, "the next poll", drain(t, open(t, w.cfg), page.Next).ids, []string{"b@x", "d@x"})
+}
+
 func TestMailsOutsideTheWalksAreLeftOut(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		t.Run(fmt.Sprint("records without labels ", bare), func(t *testing.T) {

@@ -84,6 +84,9 @@ type Config struct {
 	// PageSize is the largest number of messages of a page; 0 means 100, which is
 	// what one page can cost twice after a crash: 2,000 units.
 	PageSize int
+	// AtOnce bounds the calls of this mailbox that are under way at a time; 0: 4.
+	// It is halved by itself while Gmail refuses calls.
+	AtOnce int
 	// Logger gets what an operator should know, once per change. Nil: nothing.
 	Logger *slog.Logger
 	// Meter counts requests and bytes; nil: nothing is counted.
@@ -97,9 +100,9 @@ const (
 	defaultTimeout  = 30 * time.Second
 	defaultPageSize = 100
 	maxPageSize     = 500
-	// Calls of one mailbox under way at a time. Gmail answers 429 to more
-	// concurrency of one user than it likes, and does not say how much that is.
-	maxAtOnce = 4
+	// Gmail answers 429 to more concurrency of one user than it likes, and does not
+	// say how much that is.
+	defaultAtOnce = 4
 	// The account behind a credential is looked at again after this long.
 	verifyEvery = 24 * time.Hour
 )
@@ -126,7 +129,7 @@ var _ providers.Opener = (*Provider)(nil)
 // New makes a provider. It does no I/O; Open reports what is wrong with cfg.
 func New(cfg Config) *Provider {
 	setDefaults(&cfg)
-	p := &Provider{cfg: cfg, key: quotaKey(cfg), atOnce: maxAtOnce, notices: providers.NewNotices(cfg.Logger, Name)}
+	p := &Provider{cfg: cfg, key: quotaKey(cfg), atOnce: cfg.AtOnce, notices: providers.NewNotices(cfg.Logger, Name)}
 	p.link = "https://mail.google.com/mail/?authuser=" + url.QueryEscape(cfg.Address) + "#all/"
 	p.svc, p.err = newService(cfg)
 	return p
@@ -150,6 +153,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.PageSize <= 0 || cfg.PageSize > maxPageSize {
 		cfg.PageSize = defaultPageSize
+	}
+	if cfg.AtOnce <= 0 {
+		cfg.AtOnce = defaultAtOnce
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -249,7 +255,7 @@ func (p *Provider) lessAtOnce() {
 func (p *Provider) moreAtOnce() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.atOnce = min(maxAtOnce, p.atOnce+1)
+	p.atOnce = min(p.cfg.AtOnce, p.atOnce+1)
 }
 
 func (p *Provider) width() int {

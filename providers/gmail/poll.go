@@ -41,7 +41,12 @@ func (s *session) poll(ctx context.Context, page *pageOf, c *cursor, w providers
 		}
 		if len(c.List.Pending) == 0 && c.List.atEnd() {
 			c.History, c.List = c.List.Upto, nil
-			return true, nil
+			if s.listed {
+				return true, nil
+			}
+			// A listing that an earlier session began says nothing of what came
+			// since, and a poll must have seen all that was there when it began.
+			c.List = &listing{}
 		}
 	}
 	return false, nil
@@ -84,7 +89,7 @@ func (s *session) listHistory(ctx context.Context, c *cursor) (cause string, err
 		if h.HistoryId < c.History {
 			return "history went back", nil // another mailbox under the same address
 		}
-		c.List.Upto = h.HistoryId
+		c.List.Upto, s.listed = h.HistoryId, true
 	}
 	c.List.Token = h.NextPageToken
 	c.List.Pending = s.changed(h.History)

@@ -23,6 +23,8 @@ type session struct {
 	// that fills many pages is not interrupted by a poll before each.
 	at     providers.Cursor
 	polled bool
+	// listed tells that this session began a listing of the history.
+	listed bool
 }
 
 // prepare looks once a day whose account this is, and which labels there are.
@@ -97,7 +99,7 @@ func (s *session) Next(ctx context.Context, cur providers.Cursor, w providers.Wi
 		return providers.Page{}, err
 	}
 	if cur != s.at {
-		s.polled = false
+		s.polled, s.listed = false, false
 	}
 	page := &pageOf{size: s.p.cfg.PageSize}
 	if err := s.advance(ctx, page, c, w); err != nil {

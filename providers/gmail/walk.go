@@ -2,6 +2,7 @@ package gmail
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"mailsyncd/providers"
@@ -80,7 +81,8 @@ func (w *walk) nextPart(terms []term) (done bool) {
 		return atEnd
 	}
 	if atEnd {
-		w.Part, w.Upto, w.Query, w.Listed = w.Upto, "", "", false
+		w.anew()
+		w.Part, w.Upto, w.Query = w.Upto, "", ""
 	}
 	return !w.Listed && len(group(terms, w.Part)) == 0
 }
@@ -101,7 +103,7 @@ func (s *session) listWalk(ctx context.Context, w *walk, terms []term) error {
 	if err != nil {
 		return err
 	}
-	w.Listed, w.Token, w.Pending = true, list.NextPageToken, idsOf(list.Messages)
+	w.take(idsOf(list.Messages), list.NextPageToken)
 	return nil
 }
 
@@ -118,7 +120,7 @@ func (w *walk) query(terms []term) (string, bool) {
 	}
 	query := addressQuery(g, w.since())
 	if sum := mark(query); sum != w.Query {
-		w.restart()
+		w.anew()
 		w.Query, w.Upto = sum, g[len(g)-1].mark
 	}
 	return query, true
@@ -133,12 +135,18 @@ func (s *session) readWalk(ctx context.Context, page *pageOf, w *walk, retry *re
 			return err
 		}
 		w.Read += read
+		w.wasRead(without(w.Pending[:n], rest))
 		w.Pending = append(rest, w.Pending[n:]...)
 		if !w.ByAddress && w.Old >= oldRun {
 			w.Pending, w.Token = nil, ""
 		}
 	}
 	return nil
+}
+
+// without are ids but for some.
+func without(ids, some []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(some, id) })
 }
 
 // wants tells whether a mail belongs to the window: by arrival or by Date.

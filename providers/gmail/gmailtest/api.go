@@ -293,7 +293,11 @@ func (s *Server) list(a *Account, c *call) (any, *apiError) {
 func position(m *Mail) string { return strconv.FormatInt(m.Arrival.UnixMilli(), 10) + "/" + m.ID }
 
 func (a *Account) after(pos string, c *call) []*Mail {
-	match := parseQuery(c.Query.Get("q"))
+	q := c.Query.Get("q")
+	if a.s.opts.NoReplyTo {
+		q = strings.ReplaceAll(q, "replyto:", "unknown:")
+	}
+	match := parseQuery(q)
 	everywhere := c.Query.Get("includeSpamTrash") == "true"
 	var last *Mail
 	if ms, id, ok := strings.Cut(pos, "/"); ok {

@@ -58,6 +58,9 @@ type Options struct {
 	MaxPage int
 	// PageTokenLifetime is how long page tokens hold; 0: for ever.
 	PageTokenLifetime time.Duration
+	// NoReplyTo leaves replyto: out of the search language, which Google does not
+	// document.
+	NoReplyTo bool
 	// LooseTokens takes a page token also with another query than it was given
 	// for, and goes on at its place as if nothing were wrong.
 	LooseTokens bool

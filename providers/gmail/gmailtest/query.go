@@ -66,6 +66,8 @@ func word(w string) func(*Mail) bool {
 	switch op {
 	case "from", "to", "cc", "bcc":
 		return func(m *Mail) bool { return names(m.field(op), value) }
+	case "replyto":
+		return func(m *Mail) bool { return names(m.field("Reply-To"), value) }
 	case "rfc822msgid":
 		return func(m *Mail) bool { return strings.Trim(strings.TrimSpace(m.field("Message-ID")), "<>") == value }
 	case "in":
