@@ -147,7 +147,7 @@ type Mailbox struct {
 
 // Walk is one moving position in a mailbox. Only GET /v1/mailboxes/{id} shows them.
 type Walk struct {
-	Task    string    `json:"task"` // "main", "lookback", "audit", or the id of a task
+	Task    string    `json:"task"` // "main", "lookback", "search", "audit", or the id of a task
 	Started time.Time `json:"started,omitzero"`
 	Scanned uint64    `json:"scanned"`
 	Matched uint64    `json:"matched"`

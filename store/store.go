@@ -63,7 +63,7 @@ var (
 // ---- walks -------------------------------------------------------------
 
 // Walk names one moving position: a mailbox's main walk (Task empty), a walk it
-// owes by itself ("lookback", "audit", "reconcile"), or its part of a task
+// owes by itself ("lookback", "search", "audit", "reconcile"), or its part of a task
 // ("task_…").
 type Walk struct {
 	Mailbox string
@@ -224,6 +224,12 @@ type Mailbox struct {
 	Horizon time.Time
 	// LookedBack is the directory revision up to which old mail was walked.
 	LookedBack uint64
+	// Searched is the directory revision up to which the server was asked for old
+	// mail by address, where that is only a hint: the walk that reads it comes later.
+	Searched uint64
+	// OwedSince is where a walk of the window began that only asked by address: the
+	// headers since then are still to be read. Zero: none are.
+	OwedSince time.Time
 	// LastSuccess is the end of the last complete poll that was written down: a
 	// poll that finds nothing writes it at most daily.
 	LastSuccess time.Time

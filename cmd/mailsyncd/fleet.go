@@ -196,18 +196,31 @@ func (f *fleet) newBox(cfg config.Mailbox, shared settings, opener providers.Ope
 			}
 			return nil // not a nil *Snapshot in a non-nil interface
 		},
-		Backfill: shared.backfill, Reconcile: shared.reconcile, WalkEvery: walkEvery(cfg),
+		Backfill: shared.backfill, Reconcile: shared.reconcile,
+		WalkEvery: walkEvery(cfg, shared), Searches: searches(cfg),
 		Privacy: shared.privacy, Link: shared.link,
 	})
 }
 
 // walkEvery is how often old mail may be walked over: at once where that is
 // cheap, and once a day where every header costs quota.
-func walkEvery(cfg config.Mailbox) time.Duration {
-	if cfg.Provider == config.ProviderGmail && cfg.Gmail.Mode == config.GmailMetadata {
+func walkEvery(cfg config.Mailbox, shared settings) time.Duration {
+	if cfg.Provider == config.ProviderGmail && (cfg.Gmail.Mode == config.GmailMetadata || shared.reconcile > 0) {
 		return 24 * time.Hour
 	}
 	return 0
+}
+
+// walksDaily tells that a mailbox's old mail is read in one walk a day.
+func (f *fleet) walksDaily(id string) bool {
+	m := f.member(id)
+	return m != nil && walkEvery(m.cfg, m.shared) > 0
+}
+
+// searches tells that Google is asked for old mail first. Who switched the daily
+// reconcile off takes its answer for the whole.
+func searches(cfg config.Mailbox) bool {
+	return cfg.Provider == config.ProviderGmail && cfg.Gmail.Mode == config.GmailSearch
 }
 
 // dropOthers stops the mailboxes that are not configured: members that were, and

@@ -136,7 +136,7 @@ func inOrderOfDate(all []store.Matched) []store.Matched {
 
 func (t *tx) putMailbox(m store.Mailbox) {
 	m.Since, m.RetryAt, m.Horizon = ms(m.Since), ms(m.RetryAt), ms(m.Horizon)
-	m.LastSuccess, m.LastAudit = ms(m.LastSuccess), ms(m.LastAudit)
+	m.LastSuccess, m.LastAudit, m.LastReconcile, m.OwedSince = ms(m.LastSuccess), ms(m.LastAudit), ms(m.LastReconcile), ms(m.OwedSince)
 	key := t.s.ring.index.key(tMailbox, m.ID)
 	t.putJSON(bMailboxes, key[:], m)
 }

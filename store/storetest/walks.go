@@ -70,7 +70,7 @@ var walkTests = []subtest{
 	{name: "the mailbox row moves with the page", run: func(b *bench) {
 		batch := b.batch("rita")
 		batch.Mailbox = &store.Mailbox{
-			ID: "rita", State: store.MailboxActive, Since: start(), Horizon: start(), LookedBack: 3, LastSuccess: start(), LastAudit: start(),
+			ID: "rita", State: store.MailboxActive, Since: start(), Horizon: start(), LookedBack: 3, Searched: 4, OwedSince: start(), LastSuccess: start(), LastAudit: start(),
 		}
 		_, err := b.Advance(b.ctx, store.Walk{Mailbox: "rita"}, 0, batch)
 		b.must(err, "advancing")

@@ -31,6 +31,9 @@ func (p *pass) collected(ctx context.Context, row store.Mailbox, walk store.Walk
 	err := p.walkBack(ctx, taskLookBack, walk, scope{origin: origin, horizon: row.Horizon}, func(r *store.Mailbox) {
 		r.LookedBack = max(r.LookedBack, walk.Revision)
 		r.LastAudit = walk.Started
+		if !walk.Since.After(r.OwedSince) {
+			r.OwedSince = time.Time{}
+		}
 		if !walk.Since.After(walk.Started.Add(-p.cfg.Backfill)) || !walk.Since.After(row.Horizon) {
 			// It read the window and delivered what it found: nothing of it is
 			// unaccounted for.
@@ -52,8 +55,8 @@ func (p *pass) collect(ctx context.Context, row store.Mailbox) (store.WalkState,
 	if !due && !p.asked {
 		return store.WalkState{}, false, nil
 	}
-	walk, owed, err := p.owed(ctx, row)
-	if err != nil || !owed && !due {
+	walk, owed, err := p.owed(ctx, row.LookedBack, row.Horizon)
+	if err != nil || !owed && !due && row.OwedSince.IsZero() {
 		return walk, false, err
 	}
 	since := now.Add(-auditWindow)
@@ -62,6 +65,10 @@ func (p *pass) collect(ctx context.Context, row store.Mailbox) (store.WalkState,
 	}
 	if owed {
 		since = earlier(since, walk.Since)
+	}
+	if !row.OwedSince.IsZero() {
+		since = earlier(since, row.OwedSince)
+		walk.Revision = max(walk.Revision, row.LookedBack) // it is owed, not an audit's find
 	}
 	if since.Before(row.Horizon) {
 		since = row.Horizon

@@ -62,13 +62,15 @@ func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, s
 	if row.Horizon.IsZero() {
 		row.Horizon, row.LookedBack = now.Add(-p.cfg.Backfill), revision
 	}
-	cur, err := p.session.Start(ctx, p.windowStart(row))
+	since := p.windowStart(row)
+	cur, err := p.session.Start(ctx, since)
 	if err != nil {
 		return store.WalkState{}, row, fmt.Errorf("starting the first walk: %w", err)
 	}
 	b := store.Batch{State: store.WalkState{Cursor: string(cur), Started: now}, Revision: revision, Now: now}
 	walk, err := p.commit(ctx, "", 0, b, func(r *store.Mailbox) {
 		r.Horizon, r.LookedBack = row.Horizon, row.LookedBack
+		p.owe(r, since)
 	})
 	return walk, row, err
 }
@@ -125,7 +127,11 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))
 	b.State.Matched += uint64(len(b.Messages))
-	return p.commit(ctx, "", walk.Version, b, nil)
+	mutate, err := p.owing(ctx, page, p.windowStart(row))
+	if err != nil {
+		return walk, err
+	}
+	return p.commit(ctx, "", walk.Version, b, mutate)
 }
 
 // polled notes a complete poll, at most daily.

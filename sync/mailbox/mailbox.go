@@ -14,7 +14,9 @@
 //	          ledger; nothing may be unaccounted for
 //
 // Where reading old mail costs quota (Config.WalkEvery), look-back, audit and the
-// daily reconcile are one walk that delivers whatever it finds undelivered.
+// daily reconcile are one walk that delivers whatever it finds undelivered. Where
+// the server can also be asked (Config.Searches), its answer comes first, and that
+// walk is the proof.
 //
 // Why a crash anywhere is harmless: a page's matches and the cursor behind it
 // are one commit (store.Walks.Advance), so what a crash repeats is at most the
@@ -93,9 +95,16 @@ type Config struct {
 	// header costs quota: look-backs wait for each other, and the one walk of that
 	// time is also the audit and the reconcile. Zero: each begins when it is owed.
 	WalkEvery time.Duration
-	Metrics   *Metrics
-	Log       *slog.Logger
+	// Searches tells that the provider asks the server for old mail by address and
+	// that the answer may lack some: look-backs ask at once, and the walk of the day
+	// still reads the headers. Without WalkEvery the answer is taken for the whole.
+	Searches bool
+	Metrics  *Metrics
+	Log      *slog.Logger
 }
+
+// hinted tells that the server's search comes first and proves nothing.
+func (c *Config) hinted() bool { return c.Searches && c.WalkEvery > 0 }
 
 // Mailbox runs passes over one mailbox and keeps its state. Its methods may be
 // called from several goroutines; passes must not overlap.
@@ -193,6 +202,7 @@ func (p *pass) spent() bool {
 // ids of the walks of a mailbox.
 const (
 	taskLookBack = "lookback"
+	taskSearch   = "search"
 	taskAudit    = "audit"
 )
 

@@ -193,7 +193,7 @@ func (m *Mailbox) logChange(row store.Mailbox, previous store.MailboxState) {
 // ledger; if the mailbox comes back, it walks the window again from its old
 // horizon and repeats nothing.
 func DropCursor(ctx context.Context, s store.Walks, id string, now time.Time) error {
-	for _, task := range []string{taskLookBack, taskAudit, ""} {
+	for _, task := range []string{taskLookBack, taskSearch, taskAudit, ""} {
 		w := store.Walk{Mailbox: id, Task: task}
 		state, err := s.Walk(ctx, w)
 		if err != nil {

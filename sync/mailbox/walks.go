@@ -32,6 +32,11 @@ func (p *pass) lookBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.cfg.hinted() {
+		if err := p.searched(ctx, row); err != nil || p.report.More {
+			return err
+		}
+	}
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskLookBack))
 	if err != nil {
 		return fmt.Errorf("reading the look-back: %w", err)
@@ -41,7 +46,7 @@ func (p *pass) lookBack(ctx context.Context) error {
 	}
 	if walk.Version == 0 {
 		var owed bool
-		if walk, owed, err = p.owed(ctx, row); err != nil || !owed {
+		if walk, owed, err = p.owed(ctx, row.LookedBack, row.Horizon); err != nil || !owed {
 			return err
 		}
 	}
@@ -51,14 +56,15 @@ func (p *pass) lookBack(ctx context.Context) error {
 	})
 }
 
-// owed computes the look-back this mailbox owes now. Nothing is written when
-// nothing is owed: the next pass asks the log again, from the same revision.
-func (p *pass) owed(ctx context.Context, row store.Mailbox) (store.WalkState, bool, error) {
+// owed computes the look-back that a mailbox which looked back up to a revision
+// owes now. Nothing is written when nothing is owed: the next pass asks the log
+// again, from the same revision.
+func (p *pass) owed(ctx context.Context, after uint64, horizon time.Time) (store.WalkState, bool, error) {
 	upTo := p.cfg.Directory().Revision()
-	if upTo <= row.LookedBack {
+	if upTo <= after {
 		return store.WalkState{}, false, nil
 	}
-	acts, whole, err := p.cfg.Store.Activations(ctx, row.LookedBack, upTo)
+	acts, whole, err := p.cfg.Store.Activations(ctx, after, upTo)
 	if err != nil {
 		return store.WalkState{}, false, fmt.Errorf("reading activations: %w", err)
 	}
@@ -71,7 +77,7 @@ func (p *pass) owed(ctx context.Context, row store.Mailbox) (store.WalkState, bo
 	} else {
 		// The log of activations no longer reaches back, so nobody knows how old
 		// the oldest is. All began after the first sync: the horizon covers them.
-		walk.Since = row.Horizon
+		walk.Since = horizon
 	}
 	return walk, true, nil
 }
@@ -135,14 +141,14 @@ func (p *pass) audit(ctx context.Context) error {
 
 // Task is a walk of a mailbox as operators see it.
 type Task struct {
-	Name  string // "main", "lookback", "audit"
+	Name  string // "main", "lookback", "search", "audit"
 	State store.WalkState
 }
 
 // Tasks lists the walks that have begun: the main one, and what runs beside it.
 func (m *Mailbox) Tasks(ctx context.Context) ([]Task, error) {
 	var tasks []Task
-	for _, t := range []struct{ task, name string }{{"", "main"}, {taskLookBack, taskLookBack}, {taskAudit, taskAudit}} {
+	for _, t := range []struct{ task, name string }{{"", "main"}, {taskLookBack, taskLookBack}, {taskSearch, taskSearch}, {taskAudit, taskAudit}} {
 		state, err := m.cfg.Store.Walk(ctx, m.walk(t.task))
 		if err != nil {
 			return nil, fmt.Errorf("reading walk %s: %w", t.name, err)

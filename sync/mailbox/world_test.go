@@ -40,8 +40,9 @@ type world struct {
 	privacy mailbox.Privacy
 	link    string
 	budget  time.Duration
-	// walkEvery and reconcile are Config's.
+	// walkEvery, reconcile and searches are Config's.
 	walkEvery, reconcile time.Duration
+	searches             bool
 
 	uid int
 }
@@ -79,7 +80,7 @@ func (w *world) box() *mailbox.Mailbox {
 		},
 		Matcher: func() *matcher.Matcher { return w.guards },
 		Privacy: w.privacy, Link: w.link, Backfill: backfill, Budget: w.budget, Metrics: w.metrics,
-		WalkEvery: w.walkEvery, Reconcile: w.reconcile,
+		WalkEvery: w.walkEvery, Reconcile: w.reconcile, Searches: w.searches,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(w.log, logTo{w.t}), nil)),
 	})
 }
