@@ -7,8 +7,6 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# Packages that need a real server or the real binary run after the rest, so
-# that a wrong line in a pure room is reported first.
 TEST_FLAGS  ?= -race -shuffle=on -timeout 14m
 
 .PHONY: help build demo test lint bench deps fuzz clean
@@ -33,7 +31,7 @@ lint: ## gofmt, vet, staticcheck
 
 test: deps lint ## everything, as CI runs it
 	$(GO) test $(TEST_FLAGS) ./...
-	@echo "20,000 random lives, without the race detector (which plays 1,000 of them):"
+	@echo "24,000 random lives, without the race detector (which plays 1,100 of them):"
 	$(GO) test -count 1 ./internal/proptest
 
 bench: deps ## speed and memory, each against a floor in the same run

@@ -17,6 +17,7 @@
 //
 //	lives_test.go     the property; a seed from the environment plays one life
 //	script_test.go    what a life is made of, drawing one, printing one
+//	servers_test.go   the mail servers: the scripted fake, and Gmail
 //	world_test.go     the parts: started, killed, started again on what is left
 //	play_test.go      one step after the other: mail, passes, tasks, the outbox
 //	people_test.go    steps of the directory

@@ -28,6 +28,9 @@ func (w *world) settle() {
 		for _, id := range boxes {
 			w.pollAll(id)
 		}
+		if w.script.gmail {
+			w.off(25 * time.Hour) // the walk of the day
+		}
 	}
 	w.drainOutbox()
 	if w.failed() {
@@ -48,6 +51,8 @@ func (w *world) pollAll(box string) {
 		switch {
 		case errors.Is(err, store.ErrFull):
 			w.drainOutbox()
+		case w.waits(box, err):
+			w.sleep(11 * time.Minute)
 		case err != nil:
 			w.fail(broken, "a pass over %s failed and nothing was wrong: %v", box, err)
 			return

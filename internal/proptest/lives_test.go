@@ -32,7 +32,15 @@ const (
 )
 
 // Promises 1 to 4 and 6, in every life.
-func TestEveryPromiseIsKeptInEveryLife(t *testing.T) {
+func TestEveryPromiseIsKeptInEveryLife(t *testing.T) { everyLife(t, lives, draw) }
+
+// The same with two mailboxes in Gmail, one in each mode: histories that expire,
+// page tokens that end, mail rescued from Spam, calls that fail in the middle of a
+// page, walks that are made once a day.
+func TestEveryPromiseIsKeptWithGmail(t *testing.T) { everyLife(t, gmailLives, drawGmail) }
+
+// everyLife plays n lives, or the one that the environment names.
+func everyLife(t *testing.T, n uint64, draw func(seed uint64) script) {
 	sh := sharedParts(t)
 	if only, ok := onlySeed(t); ok {
 		t.Logf("%s", draw(only))
@@ -45,7 +53,7 @@ func TestEveryPromiseIsKeptInEveryLife(t *testing.T) {
 	var sum shares
 	posts := 0
 	t.Run("lives", func(t *testing.T) {
-		each(t, lives, func(t *testing.T, seed uint64) bool {
+		each(t, n, func(t *testing.T, seed uint64) bool {
 			v := play(t, draw(seed), bug{}, sh)
 			if v.broken != nil {
 				explain(t, draw(seed), v.broken, bug{}, sh)
@@ -57,12 +65,19 @@ func TestEveryPromiseIsKeptInEveryLife(t *testing.T) {
 		})
 	})
 	if !t.Failed() {
-		judgeShares(t, sum, posts)
+		judgeShares(t, n, sum, posts)
 	}
 }
 
+// drawGmail makes the life of a seed, with Gmail.
+func drawGmail(seed uint64) script {
+	s := draw(seed)
+	s.gmail = true
+	return s
+}
+
 // judgeShares fails when the model has too little to say.
-func judgeShares(t *testing.T, s shares, posts int) {
+func judgeShares(t *testing.T, lives uint64, s shares, posts int) {
 	t.Helper()
 	all := float64(s.must + s.may + s.mustNot)
 	must, may, mustNot := float64(s.must)/all, float64(s.may)/all, float64(s.mustNot)/all
@@ -77,9 +92,11 @@ func judgeShares(t *testing.T, s shares, posts int) {
 func TestASeedPlaysTheSameLifeAgain(t *testing.T) {
 	sh := sharedParts(t)
 	for seed := range uint64(50) {
-		first, second := play(t, draw(seed), bug{}, sh), play(t, draw(seed), bug{}, sh)
-		if first.shares != second.shares || first.posts != second.posts {
-			t.Errorf("seed %d gave %+v and then %+v", seed, first, second)
+		for _, life := range []script{draw(seed), drawGmail(seed)} {
+			first, second := play(t, life, bug{}, sh), play(t, life, bug{}, sh)
+			if first.shares != second.shares || first.posts != second.posts {
+				t.Errorf("seed %d (Gmail: %v) gave %+v and then %+v", seed, life.gmail, first, second)
+			}
 		}
 	}
 }

@@ -82,6 +82,7 @@ type mail struct {
 	raw      string
 	stamp    time.Time // the later of arrival and Date
 	names    []string  // the addresses that may match; none when a guard refuses the mail
+	asked    []string  // those of them that a server's search finds
 }
 
 // lying is one mail where it lies, in one folder of one mailbox.
@@ -95,6 +96,7 @@ type lying struct {
 	// drained tells that a complete poll has passed it, skipped that this poll
 	// walked a window which the mail is older than.
 	drained, skipped bool
+	drainedAt        time.Time
 }
 
 func (c *lying) watched() bool { return c.folder != "Junk" }
@@ -104,6 +106,11 @@ type boxModel struct {
 	firstTry, firstDone time.Time // passes
 	lastTry             time.Time // the end of the newest
 	before              int       // start of the last pass that was complete
+	beforeAt            time.Time // the same as a time
+	began               int       // start of the first pass that was complete
+	kind                boxKind
+	failures            int       // of the server
+	passAt              time.Time // when the pass that runs began
 	polled              map[string]bool
 	// reset says when a folder's numbering was lost, lost when the whole position
 	// was; none before the last complete poll. everLost is that it ever was.
@@ -163,6 +170,7 @@ type model struct {
 	names    map[grant]bool // every address a candidate ever had
 	messages map[string]*mail
 	asked    int // redeliveries
+	short    bool
 }
 
 func newModel() *model {
@@ -273,7 +281,7 @@ func (m *model) take(c *lying) {
 // begin notes that a pass reads from now on.
 func (m *model) begin(box string) {
 	b := m.boxes[box]
-	b.pass, b.seen, b.free = m.tick(), map[*lying]bool{}, map[string]bool{}
+	b.pass, b.passAt, b.seen, b.free = m.tick(), time.Now(), map[*lying]bool{}, map[string]bool{}
 	m.guard(b)
 	if b.firstTry.IsZero() {
 		b.firstTry = time.Now()
@@ -334,10 +342,10 @@ func (m *model) end(box string, complete bool) (owed []pair) {
 	m.tick()
 	if complete {
 		if b.firstDone.IsZero() {
-			b.firstDone = now
+			b.firstDone, b.began = now, start
 		}
 		owed = m.owed(box, start, now)
-		b.before = start
+		b.before, b.beforeAt = start, b.passAt
 		b.found(start)
 		for _, f := range folders {
 			b.polled[f] = b.polled[f] || slices.ContainsFunc(m.copies, func(c *lying) bool { return c.box == box && c.folder == f }) || f != "Archive"
@@ -369,12 +377,12 @@ func (m *model) owed(box string, start int, now time.Time) (all []pair) {
 			continue
 		}
 		if !c.drained {
-			c.drained, c.skipped = true, c.stamp.Before(m.walked(b, c, now))
+			c.drained, c.drainedAt, c.skipped = true, now, c.stamp.Before(m.walked(b, c, now))
 		}
 		for _, a := range c.names {
 			for _, ref := range refs {
 				g, matched := m.grants[grant{ref, a}]
-				if matched && g.seq < start && (m.drains(b, c, g) || m.looksBack(b, c, g) || m.requested(box, c, ref, start, g)) {
+				if matched && g.seq < start && (m.drains(b, c, a, g) || m.looksBack(b, c, a, g) || m.readsDaily(b, c, g) || m.requested(box, c, ref, a, start, g)) {
 					all = append(all, pair{c.id, ref})
 				}
 			}
@@ -407,21 +415,43 @@ func (m *model) walked(b *boxModel, c *lying, now time.Time) time.Time {
 // horizon is the latest that a mailbox's can be.
 func (b *boxModel) horizon() time.Time { return b.firstDone.Add(-backfill + slack) }
 
-// drains: the candidate was there before anybody read the mail.
-func (m *model) drains(b *boxModel, c *lying, g since) bool {
-	return g.seq < c.tried && !c.skipped && !c.stamp.Before(b.horizon())
+// finds: where the server is asked for an address, it finds the mail.
+func (b *boxModel) finds(c *lying, address string) bool {
+	return b.kind != gmailAsks || slices.Contains(c.asked, address)
+}
+
+// drains: the candidate was there before anybody read the mail. A walk that asks
+// for addresses is at the beginning, and after the position was lost.
+func (m *model) drains(b *boxModel, c *lying, address string, g since) bool {
+	return g.seq < c.tried && !c.skipped && !c.stamp.Before(b.horizon()) &&
+		(b.finds(c, address) || c.placed > b.began && !b.everLost)
 }
 
 // looksBack: the candidate came later than the mail. One complete pass may still
-// end an older look-back; the second one owes this one.
-func (m *model) looksBack(b *boxModel, c *lying, g since) bool {
+// end an older look-back; the second one owes this one. Gmail is asked at once for
+// a few, and never where each header costs.
+func (m *model) looksBack(b *boxModel, c *lying, address string, g since) bool {
+	if b.kind == gmailMeta || b.kind == gmailAsks && (m.short || !b.finds(c, address)) {
+		return false
+	}
 	return g.seq > c.tried && b.before > g.seq && c.placed < b.before &&
 		!c.stamp.Before(b.horizon()) && !c.stamp.Before(g.at.Add(-backfill+slack))
 }
 
+// readsDaily: what costs is read once a day. One complete pass after that day may
+// still end an older walk; the second one owes this one.
+func (m *model) readsDaily(b *boxModel, c *lying, g since) bool {
+	last := c.drainedAt
+	if g.at.After(last) {
+		last = g.at
+	}
+	return b.kind.gmail() && c.drained && !c.skipped && b.before > g.seq && b.beforeAt.After(last.Add(day+slack)) &&
+		!c.stamp.Before(b.horizon()) && !c.stamp.Before(g.at.Add(-backfill+slack))
+}
+
 // requested: somebody asked for the candidate's older mail.
-func (m *model) requested(box string, c *lying, ref string, start int, g since) bool {
-	return slices.ContainsFunc(m.requests, func(r *request) bool {
+func (m *model) requested(box string, c *lying, ref, address string, start int, g since) bool {
+	return m.boxes[box].finds(c, address) && slices.ContainsFunc(m.requests, func(r *request) bool {
 		return r.ref == ref && r.owed[box] && r.from < start && c.placed < r.from && g.seq < r.from && !c.stamp.Before(r.since.Add(slack))
 	})
 }

@@ -3,11 +3,15 @@ package proptest_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"testing/iotest"
 	"time"
 
 	"mailsyncd/directory"
@@ -489,4 +493,56 @@ func startsNow(w *world, box string, o providers.Opener) providers.Opener {
 			return time.Now()
 		}}
 	}}
+}
+
+// ---- between the Gmail provider and Gmail ------------------------------
+
+// lyingWire is a transport whose answers a planted bug changes.
+type lyingWire struct {
+	http.RoundTripper
+	change func(*http.Response)
+}
+
+func (l lyingWire) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		l.change(resp)
+	}
+	return resp, err
+}
+
+// rewrite changes the fields of a JSON answer. One that was cut stays as it is.
+func rewrite(resp *http.Response, change func(map[string]any)) {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), iotest.ErrReader(err)))
+		return
+	}
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		change(fields)
+		body, _ = json.Marshal(fields) // it was JSON
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+}
+
+func rescuedUnseen(resp *http.Response) {
+	rewrite(resp, func(fields map[string]any) {
+		records, _ := fields["history"].([]any)
+		for _, r := range records {
+			delete(r.(map[string]any), "labelsRemoved")
+		}
+	})
+}
+
+func firstPageOnly(resp *http.Response) {
+	rewrite(resp, func(fields map[string]any) { delete(fields, "nextPageToken") })
+}
+
+func brokenIsGone(resp *http.Response) {
+	body, err := io.ReadAll(resp.Body)
+	if resp.Body = io.NopCloser(bytes.NewReader(body)); err != nil && strings.Contains(resp.Request.URL.Path, "/messages/") {
+		resp.StatusCode, resp.Status = http.StatusNotFound, "404 Not Found"
+		resp.Body = io.NopCloser(strings.NewReader(`{"error":{"code":404}}`))
+	}
 }

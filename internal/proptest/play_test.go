@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailsyncd/message"
+	"mailsyncd/providers"
 	"mailsyncd/providers/providertest"
 	"mailsyncd/store"
 	"mailsyncd/sync/mailbox"
@@ -103,9 +104,7 @@ func (w *world) doRarely(s step) {
 	case renumber:
 		w.renumber(s)
 	case lose:
-		w.servers[s.box].Expire()
-		b := w.model.boxes[s.box]
-		b.lost, b.everLost = w.model.tick(), true
+		w.lose(s.box)
 	case resync:
 		w.resync(s)
 	case cancel:
@@ -161,6 +160,11 @@ func (w *world) off(d time.Duration) {
 
 func (w *world) arrive(s step) {
 	now := time.Now()
+	if w.script.gmail {
+		// Gmail's windows go by arrival: what a sender's clock adds to them is
+		// another test's.
+		s.dateAge = max(s.dateAge, s.age)
+	}
 	arrival, date := now.Add(-s.age), now.Add(-s.dateAge)
 	m := &mail{name: s.mail, raw: compose(s, date), stamp: arrival}
 	if date.After(arrival) {
@@ -171,6 +175,9 @@ func (w *world) arrive(s step) {
 	if s.category == "" {
 		for _, n := range s.names {
 			m.names = append(m.names, n.address)
+			if n.field != "Reply-To" {
+				m.asked = append(m.asked, n.address)
+			}
 		}
 	}
 	w.deliver(m, s.box, s.folder, arrival)
@@ -223,12 +230,24 @@ func (w *world) nameOf(id string) string {
 	return id
 }
 
+// lose makes a server forget the position.
+func (w *world) lose(box string) {
+	w.servers[box].Expire()
+	b := w.model.boxes[box]
+	b.lost, b.everLost = w.model.tick(), true
+}
+
 // renumber gives the mails of a folder new numbers, and tells the model the names
-// by which they are found again.
+// by which they are found again. Gmail has no numbers to lose but all of them.
 func (w *world) renumber(s step) {
-	w.servers[s.box].Renumber(s.folder)
+	fake, ok := w.servers[s.box].(fakeServer)
+	if !ok {
+		w.lose(s.box)
+		return
+	}
+	fake.Renumber(s.folder)
 	w.model.boxes[s.box].reset[s.folder] = w.model.tick()
-	for _, m := range w.servers[s.box].Mails() {
+	for _, m := range fake.Mails() {
 		name, _, _ := strings.Cut(m.Header.MessageID, "@")
 		if c := w.model.find(name, s.box); c != nil && c.folder == m.Folder {
 			c.ref = m.Ref
@@ -239,6 +258,12 @@ func (w *world) renumber(s step) {
 func (w *world) move(s step) {
 	c := w.model.find(s.mail, s.box)
 	if c == nil || c.folder == s.folder {
+		return
+	}
+	if w.model.boxes[s.box].kind.gmail() && c.watched() && s.folder != "Junk" {
+		// Another label makes no new mail.
+		w.servers[s.box].Move(c.ref, s.folder)
+		c.folder = s.folder
 		return
 	}
 	w.model.take(c)
@@ -263,16 +288,31 @@ func (w *world) poll(box string) {
 	}
 	w.model.begin(box)
 	w.passing = append(w.passing, box)
+	hadFailed := w.model.boxes[box].failures
 	report, err := w.boxes[box].Pass(w.ctx)
 	w.passing = w.passing[:len(w.passing)-1]
-	owed := w.model.end(box, err == nil && !report.More)
-	if err != nil && !w.hit {
+	owed := w.model.end(box, err == nil && !report.More && !w.putOff(box, hadFailed))
+	if err != nil && !w.hit && !w.waits(box, err) {
 		w.unexplained(box, err)
 	}
 	w.taken(box, owed)
 	if n := w.servers[box].Sessions(); n > 0 && len(w.passing) == 0 {
 		w.fail(broken, "a pass left %d sessions open", n)
 	}
+}
+
+// putOff: in Gmail a mail that is not handed out does not stop the others. It is
+// tried again by the next pass.
+func (w *world) putOff(box string, hadFailed int) bool {
+	b := w.model.boxes[box]
+	return b.kind.gmail() && b.failures > hadFailed
+}
+
+// waits: a walk over old mail in Gmail comes back, at its end, to a mail that was
+// not handed out, and not at once.
+func (w *world) waits(box string, err error) bool {
+	var pause *providers.ThrottledError
+	return w.model.boxes[box].kind.gmail() && w.model.boxes[box].failures > 0 && errors.As(err, &pause)
 }
 
 // unexplained: a pass fails only because something failed.

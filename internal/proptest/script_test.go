@@ -126,6 +126,8 @@ type script struct {
 	slow time.Duration
 	// tight makes the outbox small, short the log of activations.
 	tight, short bool
+	// gmail reads two of the mailboxes through the Gmail provider.
+	gmail bool
 }
 
 // draw makes the life of a seed.
@@ -375,7 +377,7 @@ func (s script) String() string {
 	for _, o := range []struct {
 		on   bool
 		text string
-	}{{s.slow > 0, "each page takes " + s.slow.String()}, {s.tight, "the outbox takes few events"}, {s.short, "the log of activations is short"}} {
+	}{{s.slow > 0, "each page takes " + s.slow.String()}, {s.tight, "the outbox takes few events"}, {s.short, "the log of activations is short"}, {s.gmail, "rita and lena are Gmail"}} {
 		if o.on {
 			b.WriteString(", " + o.text)
 		}

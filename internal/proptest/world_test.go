@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mailsyncd/matcher"
-	"mailsyncd/message"
 	"mailsyncd/providers"
 	"mailsyncd/providers/providertest"
 	"mailsyncd/store"
@@ -52,7 +51,7 @@ type world struct {
 	bug     bug
 	shared  *shared
 	mem     *storetest.Memory
-	servers map[string]*providertest.Fake
+	servers map[string]mailServer
 
 	boxes   map[string]*mailbox.Mailbox
 	keeper  *dirsync.Keeper
@@ -124,7 +123,7 @@ func (w *world) failed() bool { return w.broken.Load() != nil }
 func newWorld(ctx context.Context, s script, b bug, sh *shared) *world {
 	w := &world{
 		ctx: ctx, script: s, bug: b, shared: sh, model: newModel(), calls: map[string]int{},
-		servers: map[string]*providertest.Fake{}, lingers: map[string]bool{},
+		servers: map[string]mailServer{}, lingers: map[string]bool{},
 	}
 	w.receiver = newReceiver(w)
 	w.floor.Lock()
@@ -132,15 +131,19 @@ func newWorld(ctx context.Context, s script, b bug, sh *shared) *world {
 	if s.tight {
 		o.MaxEvents = 5
 	}
-	if s.short {
+	if w.model.short = s.short; s.short {
 		o.ActivationLog = 2
 	}
 	w.mem = storetest.NewMemory(o)
 	for _, b := range boxes {
-		w.servers[b] = providertest.NewFake()
-		w.servers[b].Deliver("Projects", providertest.Mail{Header: message.Parse(nil), Arrival: time.Now()})
-		w.servers[b].SetPageSize(2) // a handful of mails is a walk of several pages
-		w.servers[b].SetFault(w.serverFault(b))
+		w.model.boxes[b].kind = s.kindOf(b)
+		if kind := s.kindOf(b); kind.gmail() {
+			g := newGmailServer(s.seed, kind, addressOf(b), w.candidates, w.serverFault(b))
+			g.wire = w.bug.wire
+			w.servers[b] = g
+			continue
+		}
+		w.servers[b] = newFakeServer(w.serverFault(b))
 	}
 	w.start()
 	return w
@@ -154,7 +157,7 @@ func (w *world) start() {
 	w.boxes = map[string]*mailbox.Mailbox{}
 	for _, id := range boxes {
 		w.boxes[id] = mailbox.New(mailbox.Config{
-			ID: id, User: userOf(id), Provider: "fake", Opener: w.opener(id), Store: w.boxStore(),
+			ID: id, User: userOf(id), Provider: "any", Opener: w.opener(id), Store: w.boxStore(),
 			Directory: func() mailbox.Snapshot {
 				if snap := w.keeper.Snapshot(); snap != nil {
 					return snap
@@ -162,7 +165,8 @@ func (w *world) start() {
 				return nil
 			},
 			Matcher:  func() *matcher.Matcher { return w.shared.guards },
-			Backfill: backfill, Reconcile: day, Metrics: w.shared.metrics, Log: slog.New(logbook{w}),
+			Backfill: backfill, Reconcile: day, WalkEvery: w.walkEvery(id), Searches: w.script.kindOf(id) == gmailAsks,
+			Metrics: w.shared.metrics, Log: slog.New(logbook{w}),
 		})
 	}
 	w.startCourier()
@@ -220,8 +224,24 @@ func (w *world) kill() {
 	w.load()
 }
 
+// walkEvery is what the daemon says of a mailbox.
+func (w *world) walkEvery(box string) time.Duration {
+	if !w.script.kindOf(box).gmail() || w.bug.trusting && w.script.kindOf(box) == gmailAsks {
+		return 0
+	}
+	return day
+}
+
+// candidates are the addresses to ask Google for.
+func (w *world) candidates() []string {
+	if snap := w.keeper.Snapshot(); snap != nil {
+		return snap.Matchable()
+	}
+	return nil
+}
+
 func (w *world) opener(box string) providers.Opener {
-	var o providers.Opener = w.servers[box]
+	o := w.servers[box].opener()
 	if w.script.slow > 0 {
 		o = slowOpener{o, w}
 	}
@@ -382,6 +402,7 @@ func (w *world) serverFault(box string) func(providertest.Op) error {
 			return nil
 		}
 		w.cut, w.hit = nil, true
+		w.model.boxes[box].failures++
 		switch c.how {
 		case serverSlows:
 			return providertest.Throttled(10 * time.Minute)
