@@ -237,15 +237,54 @@ func browse(url string) error {
 // connect runs `mailsyncd connect` with a user who allows what is asked.
 func (w *googleWorld) connect(id string, args ...string) ran {
 	w.t.Helper()
+	return w.connectAs(browse, strings.NewReader(""), nil, append([]string{id}, args...)...)
+}
+
+// connectAs runs it with a browser and a keyboard; screen also sees stderr.
+func (w *googleWorld) connectAs(browse func(string) error, keyboard io.Reader, screen io.Writer, args ...string) ran {
+	w.t.Helper()
 	var out, errs testutil.Log
+	stderr := io.Writer(&errs)
+	if screen != nil {
+		stderr = io.MultiWriter(&errs, screen)
+	}
 	env := &environment{
-		stdout: &out, stderr: &errs, stdin: strings.NewReader(""), now: time.Now, browse: browse,
+		stdout: &out, stderr: stderr, stdin: keyboard, now: time.Now, browse: browse,
 		getenv: func(name string) string { return map[string]string{"MAILSYNCD_SOCKET": w.console.socket}[name] },
 	}
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
-	code := env.run(ctx, append([]string{"connect", id}, args...))
+	code := env.run(ctx, append([]string{"connect"}, args...))
 	return ran{code, out.String(), errs.String()}
+}
+
+// elsewhere is a user who opens the printed address on another machine, and pastes
+// the address where their browser ends.
+type elsewhere struct {
+	t     *testing.T
+	paste func(redirect string) string
+	keys  io.Writer
+}
+
+func (e elsewhere) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "http") {
+			go e.open(line)
+		}
+	}
+	return len(p), nil
+}
+
+func (e elsewhere) open(url string) {
+	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer browser.CloseIdleConnections()
+	resp, err := browser.Get(url)
+	if err != nil {
+		e.t.Error(err)
+		return
+	}
+	_ = resp.Body.Close()
+	fmt.Fprintln(e.keys, e.paste(resp.Header.Get("Location")))
 }
 
 const ritaAndSam = "mailboxes:\n  - {id: rita, address: rita@example.com}\n"
@@ -297,6 +336,38 @@ func TestConnect(t *testing.T) {
 	if got := w.console.run(t, "sync", "sam"); got.code != exitDone {
 		t.Errorf("a poll afterwards: %s%s", got.stdout, got.stderr)
 	}
+	w.leaksNothing()
+}
+
+// On a server nobody has a browser: the address is opened elsewhere, and the one
+// that comes back is pasted.
+func TestConnectWithoutABrowser(t *testing.T) {
+	w := startGoogle(t, ritaAndSam+viaOAuth, googleNora, samsOwn)
+	w.google.SetConsent(gmailtest.Consent{Account: "sam@example.com"})
+	noBrowser := func(string) error {
+		t.Error("a browser was opened")
+		return nil
+	}
+	for _, c := range []struct {
+		what, want string
+		paste      func(redirect string) string
+	}{
+		{"a word is pasted", "is not the answer to this attempt", func(string) string { return "yes" }},
+		{"nothing is pasted", "no address was pasted", func(string) string { return "" }},
+		{"another attempt's address is pasted", "is not the answer to this attempt", func(redirect string) string { return strings.Replace(redirect, "state=", "state=x", 1) }},
+		{"the address is pasted", "", func(redirect string) string { return redirect }},
+	} {
+		keyboard, keys := io.Pipe()
+		got := w.connectAs(noBrowser, keyboard, elsewhere{t, c.paste, keys}, "sam", "--no-browser")
+		_ = keyboard.Close()
+		if c.want != "" && (got.code != exitFailed || !strings.Contains(got.stderr, c.want) || got.stdout != "") {
+			t.Errorf("%s: exit code %d, %q, %q; want %q", c.what, got.code, got.stdout, got.stderr, c.want)
+		}
+		if c.want == "" && (got.code != exitDone || !strings.Contains(got.stdout, "sam is connected")) {
+			t.Errorf("%s: exit code %d, %q, %q", c.what, got.code, got.stdout, got.stderr)
+		}
+	}
+	w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
 	w.leaksNothing()
 }
 

@@ -493,6 +493,16 @@ func TestFailuresAreClassed(t *testing.T) {
 	}
 }
 
+// A consent of an account without Gmail, such as one whose licence was taken away.
+func TestAnAccountWithoutGmail(t *testing.T) {
+	w := newWorld(t, gmailtest.Options{}, gmail.ModeMetadata)
+	w.tokens.kept["rita"] = gmail.RefreshToken(w.Grant(clientID, "nobody@example.com", gmail.ModeMetadata.Scope()))
+	_, err := gmail.New(w.cfg).Open(t.Context())
+	if !errors.Is(err, providers.ErrUnauthorized) || !strings.Contains(err.Error(), "give it a licence with Gmail") {
+		t.Errorf("%v, want a word about the licence", err)
+	}
+}
+
 // A failure in the middle of a page does not throw away what was read, and paid.
 func TestFailureInAPageKeepsWhatWasRead(t *testing.T) {
 	w, cur := settled(t, gmailtest.Options{}, gmail.ModeMetadata)

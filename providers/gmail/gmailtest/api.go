@@ -155,6 +155,10 @@ func (s *Server) answer(r *http.Request, c *call) ([]byte, *apiError) {
 	if err != nil {
 		return nil, badRequest("Invalid field selection")
 	}
+	account := s.accounts[t.account]
+	if account == nil {
+		return nil, errNoMail
+	}
 	if !s.charge(t.account, c.Call, c.ID) {
 		if s.opts.RefuseWith429 {
 			return nil, err429
@@ -162,7 +166,7 @@ func (s *Server) answer(r *http.Request, c *call) ([]byte, *apiError) {
 		return nil, errRate
 	}
 	c.metadata = slices.Contains(t.scopes, scopePrefix+"gmail.metadata")
-	v, failed := h.answer(s, s.accounts[t.account], c)
+	v, failed := h.answer(s, account, c)
 	if failed != nil {
 		return nil, failed
 	}

@@ -16,6 +16,7 @@ type apiError struct {
 var (
 	errAuth     = &apiError{401, "authError", "UNAUTHENTICATED", "Invalid Credentials"}
 	errScope    = &apiError{403, "insufficientPermissions", "PERMISSION_DENIED", "Request had insufficient authentication scopes."}
+	errNoMail   = &apiError{400, "failedPrecondition", "FAILED_PRECONDITION", "Mail service not enabled"}
 	errNotFound = &apiError{404, "notFound", "NOT_FOUND", "Requested entity was not found."}
 	errRate     = &apiError{403, "rateLimitExceeded", "PERMISSION_DENIED", "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user'"}
 	err429      = &apiError{429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "Too many concurrent requests for user"}
