@@ -603,6 +603,7 @@ type Store interface {
 	Ledger
 	Eraser
 	Secrets
+	Notes
 	// Mailboxes lists the rows of all mailboxes.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 	// ForgetMailbox erases a mailbox's walks, secrets, row and place in the ledger: a

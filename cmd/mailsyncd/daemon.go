@@ -154,6 +154,9 @@ func (d *daemon) buildParts(cfg *config.Config) error {
 	})
 	d.google = newGoogle(cfg.Google, d.log)
 	d.google.tokens, d.google.directory = storedTokens{d.store}, d.keeper.Snapshot
+	if err := d.google.recall(context.Background(), d.store); err != nil { // the store has just been opened
+		return err
+	}
 	asked := providers.NewMetrics(d.reg)
 	d.google.meter = asked.For(gmail.Name)
 	d.fleet = newFleet(fleetParts{
@@ -233,7 +236,7 @@ func (d *daemon) work(ctx context.Context) error {
 	})
 	err := g.Wait()
 	stopPosting()
-	return errors.Join(err, <-posts)
+	return errors.Join(err, <-posts, d.google.remember(context.WithoutCancel(ctx), d.store))
 }
 
 // poll runs the schedule once a complete directory is there: at once where the

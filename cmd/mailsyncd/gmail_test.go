@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type googleWorld struct {
 	daemon   *daemon
 	console  console
 	log      *testutil.Log
+	stop     func() // ends the daemon
 }
 
 const (
@@ -110,6 +112,13 @@ func (w *googleWorld) write(name, content string) {
 	w.must(os.WriteFile(w.path(name), []byte(content), 0o600))
 }
 
+func (w *googleWorld) read(name string) string {
+	w.t.Helper()
+	text, err := os.ReadFile(w.path(name))
+	w.must(err)
+	return string(text)
+}
+
 func (w *googleWorld) directory(records ...string) {
 	w.t.Helper()
 	w.write("directory.jsonl", strings.Join(records, "\n")+fmt.Sprintf("\n{\"kind\":\"end\",\"records\":%d}\n", len(records)))
@@ -130,7 +139,7 @@ defaults: {imap: {host: 127.0.0.1, port: %d, tls: none, username: "{id}", passwo
 `, w.receiver.url, w.google.URL, w.imap, settings))
 }
 
-// start runs the daemon until the test ends.
+// start runs the daemon until the test ends or stop is called.
 func (w *googleWorld) start() {
 	w.t.Helper()
 	cfg, err := config.Load(w.path("config.yaml"))
@@ -139,17 +148,18 @@ func (w *googleWorld) start() {
 	w.must(err)
 	w.console = console{socket: w.path("admin.sock")}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- w.daemon.run(ctx) }()
-	w.t.Cleanup(func() {
+	ended, daemon := make(chan error, 1), w.daemon
+	go func() { ended <- daemon.run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			w.t.Errorf("the daemon ended: %v", err)
 		}
-		if err := w.daemon.close(); err != nil {
+		if err := daemon.close(); err != nil {
 			w.t.Error(err)
 		}
 	})
+	w.t.Cleanup(w.stop)
 	w.await("the socket is there", func() bool { _, err := os.Stat(w.console.socket); return err == nil })
 }
 
@@ -299,6 +309,32 @@ func TestOneMailInGmailAndIMAPIsOneMessage(t *testing.T) {
 	w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
 	if m, o := w.events("thread.matched")-matched, w.events("message.observed"); m != 1 || o != 1 {
 		t.Errorf("%d new events of matches and %d observations, want 1 of each", m, o)
+	}
+	w.leaksNothing()
+}
+
+// What a Cloud project spent today counts after a restart: the daily budget is
+// where Google begins to charge.
+func TestTheDaysQuotaSurvivesARestart(t *testing.T) {
+	const settings = "  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json}}"
+	w := startGoogle(t, ritaAndSam+settings, googleNora)
+	w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
+	w.stop()
+	spent := w.google.Usage().Units
+	if spent < 40 {
+		t.Fatalf("two mails cost %d units", spent)
+	}
+	w.google.Account("sam@example.com").Deliver(gmailtest.ParseMail(string(fromNora("sam", "late", 0).Raw)))
+	w.write("config.yaml", strings.Replace(w.read("config.yaml"), "google: {", fmt.Sprintf("google: {project_per_day: %d, ", spent+40), 1))
+	w.start()
+	w.console.run(t, "sync", "sam")
+	w.google.Account("sam@example.com").Deliver(gmailtest.ParseMail(string(fromNora("sam", "later", 0).Raw)))
+	w.console.run(t, "sync", "sam")
+	if now := w.google.Usage().Units; now > spent+40 {
+		t.Errorf("%d units were spent, and then %d more: the budget of a day is %d", spent, now-spent, spent+40)
+	}
+	if got := w.console.run(t, "status", "--mailbox", "sam"); !strings.Contains(got.stdout, "quota of Gmail units") {
+		t.Errorf("status does not say that the quota is spent:\n%s", got.stdout)
 	}
 	w.leaksNothing()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -31,6 +32,8 @@ type google struct {
 
 	mu       sync.Mutex
 	limiters map[string]*gmail.Limiter // by Cloud project
+	spent    map[string]gmail.DaySpent // what earlier processes left, by Cloud project
+	noted    string                    // the newest note of what was spent
 }
 
 // newGoogle makes one that knows no users' consents and no directory: enough to
@@ -148,8 +151,51 @@ func (g *google) limiter(m config.Mailbox) *gmail.Limiter {
 	project := projectOf(m.SecretFile())
 	if g.limiters[project] == nil {
 		g.limiters[project] = gmail.NewLimiter(g.quota)
+		g.limiters[project].Resume(g.spent[project])
 	}
 	return g.limiters[project]
+}
+
+// quotaNote is the store's note of what was spent in the last day, by Cloud
+// project: {"project": gmail.DaySpent}.
+const quotaNote = "gmail quota"
+
+// recall reads what earlier processes spent, before the first limiter is made. A
+// note of another version counts as none.
+func (g *google) recall(ctx context.Context, notes store.Notes) error {
+	note, err := notes.Note(ctx, quotaNote)
+	if err != nil {
+		return fmt.Errorf("reading what was spent of Google's quota: %w", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(note) > 0 && json.Unmarshal(note, &g.spent) != nil {
+		g.spent = nil
+	}
+	g.noted = string(note)
+	return nil
+}
+
+// remember notes what was spent, if it is another than last time.
+func (g *google) remember(ctx context.Context, notes store.Notes) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.limiters) == 0 {
+		return nil
+	}
+	all := map[string]gmail.DaySpent{}
+	for project, l := range g.limiters {
+		all[project] = l.Spent()
+	}
+	note, err := json.Marshal(all)
+	if err != nil || string(note) == g.noted {
+		return err
+	}
+	if err := notes.SetNote(ctx, quotaNote, note); err != nil {
+		return fmt.Errorf("noting what was spent of Google's quota: %w", err)
+	}
+	g.noted = string(note)
+	return nil
 }
 
 // projectOf names the Cloud project of a key or client file: the files of one

@@ -34,7 +34,7 @@ func (d *daemon) maintain(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx), d.dropCredentials(ctx))
+		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx), d.dropCredentials(ctx), d.google.remember(ctx, d.store))
 		if errors.Is(err, store.ErrUnusable) {
 			return err
 		}

@@ -109,9 +109,10 @@ func (q Quota) Time(units int) time.Duration {
 // mailbox of the project. A nil *Limiter limits nothing.
 //
 // It delays a call for a bounded time; a call that would have to wait longer
-// fails with a providers.ThrottledError that says for how long. What is spent
-// is kept in memory: a restart begins with fresh budgets, and what Google still
-// remembers then shows as refusals, which the limiter also obeys.
+// fails with a providers.ThrottledError that says for how long. A restart begins
+// with fresh budgets of a minute, and what Google still remembers then shows as
+// refusals, which the limiter also obeys; the day, which may cost money, goes on
+// with Spent and Resume.
 type Limiter struct {
 	quota   Quota
 	maxWait time.Duration
@@ -201,6 +202,27 @@ func (l *Limiter) user(key string, now time.Time) *bucket {
 		l.users[key] = b
 	}
 	return b
+}
+
+// DaySpent is what a project spent in the last 24 hours and the hour at hand.
+type DaySpent struct {
+	Hour  int64     `json:"hour"` // the hour at hand, counted from 1970
+	Units [25]int64 `json:"units"`
+}
+
+// Spent tells what was spent, for Resume in another process.
+func (l *Limiter) Spent() DaySpent {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return DaySpent{l.day.hour, l.day.cells}
+}
+
+// Resume begins with what another process has spent. It must come before the first
+// Take.
+func (l *Limiter) Resume(s DaySpent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.day.hour, l.day.cells = s.Hour, s.Units
 }
 
 // sweepEvery is how often buckets are dropped that say nothing any more.

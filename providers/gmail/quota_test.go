@@ -62,6 +62,32 @@ func TestLimiterNeverExceedsABudget(t *testing.T) {
 	}
 }
 
+// A restart does not open another day's budget, and the day ends all the same.
+func TestADayGoesOnInAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := gmail.NewProjectQuota()
+		q.ProjectPerDay = 100
+		var before gmail.DaySpent
+		for restart := range 5 {
+			l := gmail.NewLimiter(q)
+			l.Resume(before)
+			if err := l.Take(t.Context(), "rita", gmail.CallGet); err != nil {
+				t.Errorf("start %d: %v", restart, err)
+			}
+			before = l.Spent()
+		}
+		l := gmail.NewLimiter(q)
+		l.Resume(before)
+		if after, ok := throttled(l.Take(t.Context(), "rita", gmail.CallGet)); !ok || after < 23*time.Hour {
+			t.Errorf("the sixth call of a day with five is let through, or comes after %v", after)
+		}
+		time.Sleep(25 * time.Hour)
+		if err := l.Take(t.Context(), "rita", gmail.CallGet); err != nil {
+			t.Errorf("on the next day: %v", err)
+		}
+	})
+}
+
 func randomSpending(t *testing.T, rnd *rand.Rand) {
 	q := gmail.NewProjectQuota()
 	q.UserPerMinute = 40 + rnd.IntN(3_000)

@@ -17,6 +17,7 @@ package bolt
 //	             mark                      counter, moved by Writable
 //	             rotation                  how far a rotation came; absent when none runs
 //	             erasure                   what waits for the file to be rewritten
+//	             note |name                what the daemon remembers, as it is
 //	keys         index                     the index key, wrapped
 //	             data|no4                  a data key, wrapped
 //	walks        H(mailbox)|H(task)        names and state of the walk
@@ -119,6 +120,7 @@ const (
 	kMark      = "mark"
 	kRotation  = "rotation"
 	kErasure   = "erasure"
+	kNote      = "note " // before the note's name
 )
 
 // fill is how full bbolt leaves a page when it splits one. Buckets that grow at

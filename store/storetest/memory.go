@@ -69,6 +69,7 @@ type state struct {
 	walks         map[store.Walk]store.WalkState
 	mailboxes     map[string]store.Mailbox
 	secrets       map[memSecret][]byte
+	notes         map[string][]byte
 
 	messages  map[string]*memMessage  // by msg_ id
 	threads   []*memThread            // in order of age
@@ -136,6 +137,7 @@ func NewMemory(o MemoryOptions) *Memory {
 		walks:     map[store.Walk]store.WalkState{},
 		mailboxes: map[string]store.Mailbox{},
 		secrets:   map[memSecret][]byte{},
+		notes:     map[string][]byte{},
 		messages:  map[string]*memMessage{},
 		threadIDs: map[string]*memThread{},
 		links:     map[memLink]*memThread{},

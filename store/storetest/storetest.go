@@ -48,6 +48,7 @@ func Run(t *testing.T, f Factory) {
 		{"reading again", rereadTests},
 		{"erasure", erasureTests},
 		{"secrets", secretTests},
+		{"notes", noteTests},
 		{"whole", wholeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
