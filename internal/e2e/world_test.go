@@ -144,6 +144,7 @@ func (w *world) start(wrapper ...string) *daemon {
 	d := &daemon{cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	d.cmd.Stderr = w.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	testutil.EndWithTest(d.cmd, syscall.SIGKILL)
 	if err := d.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

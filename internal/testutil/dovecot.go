@@ -1,6 +1,7 @@
 // Package testutil holds what tests of several rooms share: a private Dovecot
-// on loopback, and a proxy that records, cuts and stalls what passes between a
-// client and a mail server. Nothing here is part of the program.
+// on loopback, a proxy that records, cuts and stalls what passes between a client
+// and a mail server, and a log that is read while it is written. Nothing here is
+// part of the program.
 package testutil
 
 import (
@@ -248,6 +249,7 @@ func (d *Dovecot) Start() {
 	cmd := exec.Command("dovecot", "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	EndWithTest(cmd, syscall.SIGTERM)
 	d.must(cmd.Start())
 	dead := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(dead) }()
