@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"mailsyncd/internal/testutil"
+	"mailsyncd/providers/gmail"
+	"mailsyncd/providers/gmail/gmailtest"
 )
 
 // binary is the product as `make build` makes it, built once.
@@ -39,6 +41,7 @@ type world struct {
 	t        testing.TB
 	dir      string
 	dovecot  *testutil.Dovecot
+	gmail    *gmailtest.Server // instead of Dovecot
 	receiver *receiver
 	users    []string
 	server   string // host:port the mailboxes connect to; "": Dovecot itself
@@ -50,12 +53,20 @@ type world struct {
 
 func newWorld(t *testing.T, users ...string) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), users: users, receiver: newReceiver(t), interval: "1s", log: &logFile{}}
-	w.dovecot = testutil.StartDovecot(t, testutil.DovecotOptions{Users: users})
-	w.write("webhook.secret", webhookSecret)
+	d := testutil.StartDovecot(t, testutil.DovecotOptions{Users: users})
+	w := newCompany(t, users...)
+	w.dovecot = d
 	for _, u := range users {
 		w.write(u+".pw", testutil.Password)
 	}
+	return w
+}
+
+// newCompany is a world without a mail server yet.
+func newCompany(t *testing.T, users ...string) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), users: users, receiver: newReceiver(t), interval: "1s", log: &logFile{}}
+	w.write("webhook.secret", webhookSecret)
 	if out, err := w.run("key", "new", w.path("key")); err != nil {
 		t.Fatalf("key new: %v\n%s", err, out)
 	}
@@ -91,8 +102,11 @@ func (w *world) directory(records ...string) {
 // configure writes the configuration.
 func (w *world) configure() {
 	w.t.Helper()
-	server := w.server
-	if server == "" {
+	google, server := "", w.server
+	switch {
+	case w.gmail != nil:
+		google, server = fmt.Sprintf("google: {endpoint: %q, user_per_minute: 1000000}\n", w.gmail.URL), "127.0.0.1:9"
+	case server == "":
 		server = w.dovecot.Plain
 	}
 	host, port := testutil.HostPort(w.t, server)
@@ -102,7 +116,7 @@ func (w *world) configure() {
 	}
 	var boxes strings.Builder
 	for i, u := range w.users {
-		fmt.Fprintf(&boxes, "  - {id: %s, address: %s@example.com, user: usr_%d, interval: %s}\n", u, u, i, w.interval)
+		fmt.Fprintf(&boxes, "  - {id: %s, address: %s@example.com, user: usr_%d, interval: %s%s}\n", u, u, i, w.interval, w.provider(i))
 	}
 	w.write("config.yaml", fmt.Sprintf(`
 company:
@@ -127,7 +141,16 @@ mailboxes:
   timeout: 2s
 admin: {socket: %[1]s/admin.sock}
 metrics: {listen: ""}
-`, w.dir, host, port, boxes.String(), hook))
+%[6]s`, w.dir, host, port, boxes.String(), hook, google))
+}
+
+// provider is what the i-th mailbox says of its server: in Gmail, every second
+// one is searched.
+func (w *world) provider(i int) string {
+	if w.gmail == nil {
+		return ""
+	}
+	return fmt.Sprintf(", gmail: {service_account_file: %q, mode: %s}", w.path("account.json"), []gmail.Mode{gmail.ModeMetadata, gmail.ModeSearch}[i%2])
 }
 
 // daemon is a running mailsyncd.
