@@ -1,23 +1,20 @@
 // Package testutil holds what tests of several rooms share: a private Dovecot
-// on loopback, a proxy that records, cuts and stalls what passes between a client
-// and a mail server, and a log that is read while it is written. Nothing here is
-// part of the program.
+// and a private Courier on loopback, a proxy that records, cuts and stalls what
+// passes between a client and a mail server, and a log that is read while it is
+// written. Nothing here is part of the program.
 package testutil
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,11 +44,9 @@ type Dovecot struct {
 	// and 127.0.0.1.
 	CAFile string
 
-	t    testing.TB
-	dir  string
+	*maildirs
 	cmd  *exec.Cmd
 	dead chan struct{}
-	seq  atomic.Int64
 }
 
 // StartDovecot starts a server and stops it when the test ends. Without Dovecot
@@ -60,21 +55,23 @@ type Dovecot struct {
 func StartDovecot(t testing.TB, o DovecotOptions) *Dovecot {
 	t.Helper()
 	if _, err := exec.LookPath("dovecot"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("dovecot is not installed: install dovecot-imapd, or run `make test`, which does")
-		}
-		t.Skip("NOT RUN: dovecot is not installed, so nothing is proved about a real mail server; `make test` installs it")
+		notInstalled(t, "dovecot")
 	}
-	// Not t.TempDir: Unix socket paths are limited to 107 bytes.
-	dir, err := os.MkdirTemp("", "dc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &Dovecot{t: t, dir: dir}
-	t.Cleanup(func() { d.Stop(); _ = os.RemoveAll(dir) })
+	d := &Dovecot{maildirs: newMaildirs(t, "dc")}
+	t.Cleanup(d.Stop)
 	d.prepare(o)
 	d.Start()
 	return d
+}
+
+// notInstalled ends a test that needs a server which is not there: a skipped
+// suite must not read as passed.
+func notInstalled(t testing.TB, server string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not installed: run `make test`, which installs it", server)
+	}
+	t.Skipf("NOT RUN: %s is not installed, so nothing is proved about this mail server; `make test` installs it", server)
 }
 
 func (d *Dovecot) prepare(o DovecotOptions) {
@@ -83,41 +80,7 @@ func (d *Dovecot) prepare(o DovecotOptions) {
 	d.CAFile = filepath.Join(d.dir, "cert.pem")
 	writeCert(d.t, d.CAFile, filepath.Join(d.dir, "key.pem"))
 	d.write("dovecot.conf", d.config(o))
-	if len(o.Users) == 0 {
-		o.Users = []string{"rita"}
-	}
-	for _, u := range o.Users {
-		for _, sub := range []string{"cur", "new", "tmp"} {
-			d.must(os.MkdirAll(filepath.Join(d.maildir(u, "INBOX"), sub), 0o755))
-		}
-	}
-	d.own()
-}
-
-func (d *Dovecot) write(name, text string) {
-	d.t.Helper()
-	d.must(os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o644))
-}
-
-func (d *Dovecot) must(err error) {
-	d.t.Helper()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-// runAs names the user the mail processes run as. Dovecot refuses to serve mail
-// as root, so as root it is nobody.
-func runAs() (name, group string) {
-	u, err := user.Current()
-	if err != nil || u.Uid == "0" {
-		return "nobody", "nogroup"
-	}
-	g, err := user.LookupGroupId(u.Gid)
-	if err != nil {
-		return u.Username, u.Gid
-	}
-	return u.Username, g.Name
+	d.makeUsers(o.Users)
 }
 
 func (d *Dovecot) config(o DovecotOptions) string {
@@ -222,26 +185,6 @@ protocol imap {
 $EXTRA
 `
 
-// own gives everything to the user the mail processes run as.
-func (d *Dovecot) own() {
-	d.t.Helper()
-	if os.Getuid() != 0 {
-		return
-	}
-	name, _ := runAs()
-	u, err := user.Lookup(name)
-	d.must(err)
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	d.must(os.Chmod(d.dir, 0o755))
-	d.must(filepath.WalkDir(filepath.Join(d.dir, "mail"), func(path string, _ os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(path, uid, gid)
-	}))
-}
-
 // Start starts the server after Stop, on the same ports with the same mail.
 func (d *Dovecot) Start() {
 	d.t.Helper()
@@ -307,55 +250,6 @@ func (d *Dovecot) Stop() {
 	d.cmd = nil
 }
 
-// Log returns the server's log so far.
-func (d *Dovecot) Log() string {
-	b, _ := os.ReadFile(filepath.Join(d.dir, "log"))
-	return string(b)
-}
-
-// maildir is where a folder lies; Maildir++ writes the hierarchy with dots.
-func (d *Dovecot) maildir(userName, folder string) string {
-	root := filepath.Join(d.dir, "mail", userName)
-	if folder == "INBOX" {
-		return root
-	}
-	return filepath.Join(root, "."+strings.ReplaceAll(folder, "/", "."))
-}
-
-// Deliver puts a mail into a folder as a delivery agent does, with the given
-// arrival time (zero: now). The folder must be INBOX or exist. The mail is
-// there when Deliver returns.
-func (d *Dovecot) Deliver(userName, folder, mail string, arrival time.Time) {
-	d.t.Helper()
-	if arrival.IsZero() {
-		arrival = time.Now()
-	}
-	n := d.seq.Add(1)
-	dir := d.maildir(userName, folder)
-	name := fmt.Sprintf("%d.%06d.test", arrival.Unix(), n)
-	tmp := filepath.Join(dir, "tmp", name)
-	d.must(os.WriteFile(tmp, []byte(strings.ReplaceAll(mail, "\r\n", "\n")), 0o644))
-	d.must(os.Chtimes(tmp, arrival, arrival))
-	if os.Getuid() == 0 {
-		name, _ := runAs()
-		u, err := user.Lookup(name)
-		d.must(err)
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		d.must(os.Chown(tmp, uid, gid))
-	}
-	d.must(os.Rename(tmp, filepath.Join(dir, "new", name)))
-}
-
-// MakeFolder makes a folder behind the server's back, which it shows at once.
-func (d *Dovecot) MakeFolder(userName, folder string) {
-	d.t.Helper()
-	for _, sub := range []string{"cur", "new", "tmp"} {
-		d.must(os.MkdirAll(filepath.Join(d.maildir(userName, folder), sub), 0o755))
-	}
-	d.own()
-}
-
 // Renumber makes the server number the mails of a user anew: with its index and
 // its list of UIDs gone it begins again, under another UIDVALIDITY. remove mails
 // are deleted first, so that the numbers really move. The server must be
@@ -380,20 +274,6 @@ func (d *Dovecot) Renumber(userName string, remove int) {
 		}
 		return nil
 	}))
-}
-
-// Files lists the names of a folder's mail files: their flags are part of them.
-func (d *Dovecot) Files(userName, folder string) []string {
-	d.t.Helper()
-	var names []string
-	for _, sub := range []string{"cur", "new"} {
-		es, err := os.ReadDir(filepath.Join(d.maildir(userName, folder), sub))
-		d.must(err)
-		for _, e := range es {
-			names = append(names, e.Name())
-		}
-	}
-	return names
 }
 
 func freeAddr(t testing.TB) string {

@@ -1,0 +1,216 @@
+package testutil
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// CourierOptions describes a server; the zero value is a usual one.
+type CourierOptions struct {
+	// Users exist from the start; none: "rita". Others log in once they have a
+	// folder.
+	Users []string
+}
+
+// Courier is a private Courier-IMAP: its own directories, port and processes, one
+// maildir a user. All of it goes when the test ends.
+//
+// Every connection has an imapd of its own, as always with Courier. Only the
+// login before it is ours: Courier's asks a daemon for the password whose socket
+// lies at a path that is compiled in, so that no two tests could have one each.
+// It says what Courier's says and hands the connection over in the same way.
+type Courier struct {
+	// Plain is the address of the listener, which offers no TLS.
+	Plain string
+
+	*maildirs
+	root   string // of Courier's files
+	log    *os.File
+	ctx    context.Context // ends everything
+	served sync.WaitGroup
+}
+
+// courierRoots are where Courier may lie: installed, or unpacked by
+// install-servers.
+var courierRoots = [...]string{"/", "/opt/courier-imap"}
+
+// StartCourier starts a server and stops it when the test ends. Without Courier on
+// the machine the test fails under CI=true, and is skipped with a loud word
+// elsewhere.
+func StartCourier(t testing.TB, o CourierOptions) *Courier {
+	t.Helper()
+	c := &Courier{root: courierRoot(t), maildirs: newMaildirs(t, "co")}
+	c.makeUsers(o.Users)
+	var err error
+	c.log, err = os.Create(filepath.Join(c.dir, "log"))
+	c.must(err)
+	ctx, stop := context.WithCancel(context.Background())
+	c.ctx = ctx
+	t.Cleanup(func() { stop(); c.served.Wait(); _ = c.log.Close() })
+	c.Plain = c.listen("tcp", "127.0.0.1:0", c.serve)
+	c.listen("unix", c.notifier(), func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	return c
+}
+
+func courierRoot(t testing.TB) string {
+	t.Helper()
+	for _, root := range courierRoots {
+		// Other servers have an imapd as well; this one only Courier has.
+		if _, err := os.Stat(filepath.Join(root, "usr/lib/courier/courier/imaplogin")); err == nil {
+			return root
+		}
+	}
+	notInstalled(t, "courier-imap")
+	return ""
+}
+
+// listen serves every connection until the server stops.
+func (c *Courier) listen(network, address string, serve func(net.Conn)) string {
+	c.t.Helper()
+	l, err := net.Listen(network, address)
+	c.must(err)
+	context.AfterFunc(c.ctx, func() { _ = l.Close() })
+	c.served.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.served.Go(func() {
+				defer conn.Close()
+				defer context.AfterFunc(c.ctx, func() { _ = conn.Close() })()
+				serve(conn)
+			})
+		}
+	})
+	return l.Addr().String()
+}
+
+// notifier is where imapd looks for Gamin, the daemon that would tell it of new
+// files: an abstract socket, whose name is padded with zeros. Without any it tries
+// for a second at each login and tells the client; with a real one a process is
+// left behind. Here somebody listens who has never anything to tell.
+func (c *Courier) notifier() string {
+	name, _ := runAs()
+	const sunPath = 108
+	socket := "@/tmp/fam-" + name + "-" + filepath.Base(c.dir)
+	return socket + strings.Repeat("\x00", sunPath-len(socket))
+}
+
+// courierCapability is what Debian configures; courierAdds is what the server
+// adds by itself.
+const (
+	courierCapability = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE"
+	courierAdds       = " ACL ACL2=UNION ENABLE UTF8=ACCEPT"
+)
+
+// serve is the session until the login; what comes after is imapd's. Commands
+// that were sent together with a LOGIN are lost, as they are with Courier.
+func (c *Courier) serve(conn net.Conn) {
+	const caps = "CAPABILITY " + courierCapability + courierAdds
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(conn, format+"\r\n", args...) }
+	say("* OK [%s] Courier-IMAP ready. Copyright 1998-2019 Double Precision, Inc.  See COPYING for distribution information.", caps)
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		tag, rest, _ := strings.Cut(lines.Text(), " ")
+		cmd, args, _ := strings.Cut(rest, " ")
+		switch strings.ToUpper(cmd) {
+		case "CAPABILITY":
+			say("* %s\r\n%s OK CAPABILITY completed", caps, tag)
+		case "NOOP":
+			say("%s OK NOOP completed", tag)
+		case "LOGOUT":
+			say("* BYE Courier-IMAP server shutting down\r\n%s OK LOGOUT completed", tag)
+			return
+		case "LOGIN":
+			if user, ok := c.knows(args); ok {
+				c.handOver(conn, tag, user)
+				return
+			}
+			say("%s NO Login failed.", tag)
+		default:
+			say("%s NO Error in IMAP command received by server.", tag)
+		}
+	}
+}
+
+// knows checks the arguments of a LOGIN, which hold no blanks in tests.
+func (c *Courier) knows(args string) (user string, ok bool) {
+	user, password, _ := strings.Cut(strings.ReplaceAll(args, `"`, ""), " ")
+	_, err := os.Stat(c.maildir(user, "INBOX"))
+	return user, err == nil && password == Password
+}
+
+// handOver gives a connection to an imapd and waits until that has ended. The tag
+// is that of the LOGIN, which imapd answers.
+func (c *Courier) handOver(conn net.Conn, tag, user string) {
+	f, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		return
+	}
+	cmd := exec.CommandContext(c.ctx, filepath.Join(c.root, "usr/bin/imapd"), ".")
+	cmd.Dir, cmd.Env = c.maildir(user, "INBOX"), c.environment(tag, user)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, c.log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	if os.Getuid() == 0 {
+		uid, gid := c.ids()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	err = cmd.Start()
+	_ = f.Close()
+	_ = conn.Close() // the connection ends with imapd
+	if err != nil {
+		c.t.Errorf("courier did not start: %v", err)
+		return
+	}
+	_ = cmd.Wait()
+}
+
+// environment is what Courier's login leaves to imapd, with Debian's settings.
+func (c *Courier) environment(tag, user string) []string {
+	libraries := []string{filepath.Join(c.root, "usr/lib")}
+	more, _ := filepath.Glob(filepath.Join(c.root, "usr/lib/*-linux-gnu"))
+	return []string{
+		"LD_LIBRARY_PATH=" + strings.Join(append(libraries, more...), ":"),
+		"GAM_CLIENT_ID=" + filepath.Base(c.dir),
+		"AUTHENTICATED=" + user, "IMAPLOGINTAG=" + tag, "PROTOCOL=IMAP",
+		"TCPREMOTEIP=127.0.0.1", "TCPREMOTEPORT=1", "TCPLOCALPORT=143",
+		"IMAP_CAPABILITY=" + courierCapability, "IMAP_ACL=1", "IMAP_KEYWORDS=1",
+		"IMAP_USELOCKS=1", "IMAP_MAILBOX_SANITY_CHECK=1", "IMAP_EMPTYTRASH=Trash:7", "IMAP_TRASHFOLDERNAME=Trash",
+	}
+}
+
+// courierEpoch is what Courier takes from the clock, in unix seconds, to make a
+// UIDVALIDITY.
+const courierEpoch = 1_000_000_000
+
+// Renumber makes the server number the mails of INBOX anew, under another
+// UIDVALIDITY: its list of UIDs is gone.
+func (c *Courier) Renumber(userName string) {
+	c.t.Helper()
+	list := filepath.Join(c.maildir(userName, "INBOX"), "courierimapuiddb")
+	text, err := os.ReadFile(list)
+	c.must(err)
+	c.must(os.Remove(list))
+	fields := strings.Fields(string(text)) // a version, UIDVALIDITY, UIDNEXT, then UIDs and names
+	if len(fields) < 3 {
+		c.t.Fatalf("courier's list of UIDs is %q", text)
+	}
+	validity, err := strconv.ParseInt(fields[1], 10, 64)
+	c.must(err)
+	// UIDVALIDITY is the second in which the server meets the folder.
+	time.Sleep(time.Until(time.Unix(validity+courierEpoch+1, 0)))
+}
