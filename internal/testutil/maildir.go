@@ -132,6 +132,18 @@ func (m *maildirs) Deliver(userName, folder, mail string, arrival time.Time) {
 	m.must(os.Rename(tmp, filepath.Join(dir, "new", name)))
 }
 
+// Collect takes away the mail of a folder that nobody has seen yet, as a POP3
+// client does.
+func (m *maildirs) Collect(userName, folder string) {
+	m.t.Helper()
+	dir := filepath.Join(m.maildir(userName, folder), "new")
+	es, err := os.ReadDir(dir)
+	m.must(err)
+	for _, e := range es {
+		m.must(os.Remove(filepath.Join(dir, e.Name())))
+	}
+}
+
 // MakeFolder makes a folder behind the server's back, which it shows at once.
 func (m *maildirs) MakeFolder(userName, folder string) {
 	m.t.Helper()
