@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestConformance(t *testing.T) {
 	d := testutil.StartDovecot(t, testutil.DovecotOptions{})
 	providertest.Run(t, func(t *testing.T) providertest.Server {
-		return newDovecotServer(t, d, strings.ToLower(strings.Map(letters, t.Name()[len("TestConformance/"):])))
+		return newDovecotServer(t, d, userOf(t))
 	})
 }
 
@@ -50,6 +50,12 @@ func newDovecotServer(t *testing.T, d *testutil.Dovecot, user string) providerte
 	cfg := config(t, d.Plain)
 	cfg.Username, cfg.PageSize = user, 3
 	return dovecotServer{imap.New(cfg), d, user}
+}
+
+// userOf makes a user name of the last part of a test's name.
+func userOf(t *testing.T) string {
+	_, name, _ := strings.Cut(t.Name(), "/")
+	return strings.ToLower(strings.Map(letters, name))
 }
 
 func letters(r rune) rune {
