@@ -121,6 +121,21 @@ func (p *place) taken(next uint32) {
 	}
 }
 
+// untouched tells that no UID of a folder was decided yet: then no numbering is
+// lost when it changes. Courier makes up another one at every look until somebody
+// opens the folder.
+func (p *place) untouched() bool { return p.Validity != 0 && p.Next == 1 }
+
+// renumber puts an untouched place under another numbering: what was to be walked
+// of a window still is, and what was all new still is.
+func (p *place) renumber(validity, next uint32) {
+	if p.Until != 0 {
+		*p = *windowed(validity, next, p.Since)
+		return
+	}
+	*p = place{Validity: validity, Next: 1}
+}
+
 // due tells whether a gap is to be tried at now.
 func (g gap) due(now time.Time) bool {
 	return g.Tries < gapQuickTries || now.Sub(time.Unix(g.Last, 0)) >= gapEvery

@@ -72,8 +72,13 @@ func (p *poll) hasNews(f *folder) bool {
 	if st.validity == 0 || st.next == 0 {
 		return !p.s.walkedBlind[f.name]
 	}
+	empty := st.counted && st.messages == 0
+	if pl := p.cur.Folders[f.name]; empty && pl != nil && pl.untouched() {
+		pl.Gone = 0
+		return false // whatever its numbering is now, it counts from the first mail on
+	}
 	pl := p.place(f.name, st.validity, st.next)
-	if st.counted && st.messages == 0 {
+	if empty {
 		pl.taken(st.next)
 		pl.Gaps = nil
 		return false
@@ -90,6 +95,8 @@ func (p *poll) place(name string, validity, next uint32) *place {
 		// New to us: also mail that was moved here from where we do not look
 		// counts, so the walk begins where the very first one did.
 		pl = windowed(validity, next, p.cur.Since)
+	case pl.Validity != validity && pl.untouched():
+		pl.renumber(validity, next)
 	case pl.Validity != validity:
 		pl = p.anew(validity, next, "UIDVALIDITY changed")
 	case next < pl.Next:

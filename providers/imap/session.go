@@ -232,11 +232,13 @@ func (s *session) startOpen(f *folder, selects bool) *imapclient.SelectCommand {
 
 // confirms tells whether opening a folder said what its STATUS had said. A
 // UIDNEXT above means that mail has arrived since: that is the next poll's.
+// Courier's SELECT tells no UIDNEXT, and its STATUS counts mail that gets a UID
+// only now: if some of that is gone, mail to come gets UIDs below.
 func confirms(data *imap.SelectData, st status, selected bool) bool {
 	if data.UIDValidity != st.validity {
 		return false
 	}
-	return uint32(data.UIDNext) >= st.next || selected && data.UIDNext == 0
+	return uint32(data.UIDNext) >= st.next || selected && data.UIDNext == 0 && data.NumMessages >= st.messages
 }
 
 // openError: a plain NO concerns this folder only.
