@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -58,8 +57,8 @@ func StartCourier(t testing.TB, o CourierOptions) *Courier {
 	ctx, stop := context.WithCancel(context.Background())
 	c.ctx = ctx
 	t.Cleanup(func() { stop(); c.served.Wait(); _ = c.log.Close() })
-	c.Plain = c.listen("tcp", "127.0.0.1:0", c.serve)
-	c.listen("unix", c.notifier(), func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	c.startGamin()
+	c.listen()
 	return c
 }
 
@@ -67,19 +66,22 @@ func courierRoot(t testing.TB) string {
 	t.Helper()
 	for _, root := range courierRoots {
 		// Other servers have an imapd as well; this one only Courier has.
-		if _, err := os.Stat(filepath.Join(root, "usr/lib/courier/courier/imaplogin")); err == nil {
+		_, errLogin := os.Stat(filepath.Join(root, "usr/lib/courier/courier/imaplogin"))
+		_, errGamin := os.Stat(filepath.Join(root, "usr/libexec/gam_server"))
+		if errLogin == nil && errGamin == nil {
 			return root
 		}
 	}
-	notInstalled(t, "courier-imap")
+	notInstalled(t, "courier-imap with gamin")
 	return ""
 }
 
 // listen serves every connection until the server stops.
-func (c *Courier) listen(network, address string, serve func(net.Conn)) string {
+func (c *Courier) listen() {
 	c.t.Helper()
-	l, err := net.Listen(network, address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	c.must(err)
+	c.Plain = l.Addr().String()
 	context.AfterFunc(c.ctx, func() { _ = l.Close() })
 	c.served.Go(func() {
 		for {
@@ -90,22 +92,58 @@ func (c *Courier) listen(network, address string, serve func(net.Conn)) string {
 			c.served.Go(func() {
 				defer conn.Close()
 				defer context.AfterFunc(c.ctx, func() { _ = conn.Close() })()
-				serve(conn)
+				c.serve(conn)
 			})
 		}
 	})
-	return l.Addr().String()
 }
 
-// notifier is where imapd looks for Gamin, the daemon that would tell it of new
-// files: an abstract socket, whose name is padded with zeros. Without any it tries
-// for a second at each login and tells the client; with a real one a process is
-// left behind. Here somebody listens who has never anything to tell.
-func (c *Courier) notifier() string {
+// program prepares a process that ends with the server, as the user who owns the
+// mail.
+func (c *Courier) program(path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(c.ctx, filepath.Join(c.root, path), args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	libraries, _ := filepath.Glob(filepath.Join(c.root, "usr/lib/*-linux-gnu"))
+	libraries = append(libraries, filepath.Join(c.root, "usr/lib"))
+	cmd.Env = []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
+	cmd.Stderr = c.log
+	if os.Getuid() == 0 {
+		uid, gid := c.ids()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	return cmd
+}
+
+// startGamin starts the daemon that tells imapd of changed files. Without it a
+// login takes a second, and who waits for another's lock on a maildir waits for
+// two minutes. imapd would start one itself and leave it behind.
+func (c *Courier) startGamin() {
+	c.t.Helper()
+	cmd := c.program("usr/libexec/gam_server", "--notimeout", c.id())
+	c.must(cmd.Start())
+	dead := make(chan struct{})
+	c.served.Go(func() { _ = cmd.Wait(); close(dead) })
 	name, _ := runAs()
+	// An abstract socket, whose name is padded with zeros.
 	const sunPath = 108
-	socket := "@/tmp/fam-" + name + "-" + filepath.Base(c.dir)
-	return socket + strings.Repeat("\x00", sunPath-len(socket))
+	socket := "@/tmp/fam-" + name + "-" + c.id()
+	socket += strings.Repeat("\x00", sunPath-len(socket))
+	if err := await(dead, func() bool { return answers("unix", socket) }); err != nil {
+		c.t.Fatalf("gamin did not start: %v\n%s", err, c.Log())
+	}
+}
+
+// id tells this server's Gamin from others.
+func (c *Courier) id() string { return filepath.Base(c.dir) }
+
+func answers(network, addr string) bool {
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // courierCapability is what Debian configures; courierAdds is what the server
@@ -159,15 +197,10 @@ func (c *Courier) handOver(conn net.Conn, tag, user string) {
 	if err != nil {
 		return
 	}
-	cmd := exec.CommandContext(c.ctx, filepath.Join(c.root, "usr/bin/imapd"), ".")
-	cmd.Dir, cmd.Env = c.maildir(user, "INBOX"), c.environment(tag, user)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, c.log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	if os.Getuid() == 0 {
-		uid, gid := c.ids()
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
+	cmd := c.program("usr/bin/imapd", ".")
+	cmd.Dir = c.maildir(user, "INBOX")
+	cmd.Env = append(cmd.Env, c.environment(tag, user)...)
+	cmd.Stdin, cmd.Stdout = f, f
 	err = cmd.Start()
 	_ = f.Close()
 	_ = conn.Close() // the connection ends with imapd
@@ -180,11 +213,8 @@ func (c *Courier) handOver(conn net.Conn, tag, user string) {
 
 // environment is what Courier's login leaves to imapd, with Debian's settings.
 func (c *Courier) environment(tag, user string) []string {
-	libraries := []string{filepath.Join(c.root, "usr/lib")}
-	more, _ := filepath.Glob(filepath.Join(c.root, "usr/lib/*-linux-gnu"))
 	return []string{
-		"LD_LIBRARY_PATH=" + strings.Join(append(libraries, more...), ":"),
-		"GAM_CLIENT_ID=" + filepath.Base(c.dir),
+		"GAM_CLIENT_ID=" + c.id(),
 		"AUTHENTICATED=" + user, "IMAPLOGINTAG=" + tag, "PROTOCOL=IMAP",
 		"TCPREMOTEIP=127.0.0.1", "TCPREMOTEPORT=1", "TCPLOCALPORT=143",
 		"IMAP_CAPABILITY=" + courierCapability, "IMAP_ACL=1", "IMAP_KEYWORDS=1",

@@ -197,27 +197,28 @@ func (d *Dovecot) Start() {
 	dead := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(dead) }()
 	d.cmd, d.dead = cmd, dead
-	if err := d.awaitGreeting(); err != nil {
+	// A greeting is the only sign that it is up.
+	if err := await(dead, func() bool { return greets(d.Plain) }); err != nil {
 		d.Stop()
 		d.t.Fatalf("dovecot did not start: %v\n%s\n%s", err, out.String(), d.Log())
 	}
 }
 
-// awaitGreeting asks until the server greets: the only sign that it is up.
-func (d *Dovecot) awaitGreeting() error {
+// await asks until a server is up, and gives up when it has ended.
+func await(dead <-chan struct{}, up func() bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if greets(d.Plain) {
+		if up() {
 			return nil
 		}
 		select {
-		case <-d.dead:
+		case <-dead:
 			return errors.New("it ended")
 		case <-ctx.Done():
-			return errors.New("no greeting within 20 s")
+			return errors.New("no answer within 20 s")
 		case <-tick.C:
 		}
 	}
