@@ -35,18 +35,38 @@ func rawClient(t testing.TB, addr string) *raw {
 // try sends a command and returns the untagged lines and whether it ended in OK.
 func (r *raw) try(t testing.TB, cmd string) (lines []string, ok bool) {
 	t.Helper()
+	return r.answer(t, r.send(t, cmd))
+}
+
+// send returns the tag that a command was sent with.
+func (r *raw) send(t testing.TB, cmd string) (tag string) {
+	t.Helper()
 	r.n++
-	tag := fmt.Sprintf("R%d", r.n)
-	if _, err := fmt.Fprintf(r.c, "%s %s\r\n", tag, cmd); err != nil {
+	tag = fmt.Sprintf("R%d ", r.n)
+	r.say(t, tag+cmd)
+	return tag
+}
+
+func (r *raw) say(t testing.TB, line string) {
+	t.Helper()
+	if _, err := fmt.Fprintf(r.c, "%s\r\n", line); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// answer reads to the line that begins with tag, or with "+".
+func (r *raw) answer(t testing.TB, tag string) (lines []string, ok bool) {
+	t.Helper()
 	for {
 		line, err := r.br.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rest, done := strings.CutPrefix(line, tag+" "); done {
+		if rest, done := strings.CutPrefix(line, tag); done {
 			return lines, strings.HasPrefix(rest, "OK")
+		}
+		if strings.HasPrefix(line, "+") {
+			return lines, true
 		}
 		lines = append(lines, strings.TrimRight(line, "\r\n"))
 	}
@@ -61,9 +81,14 @@ func (r *raw) do(t testing.TB, cmd string) []string {
 	return lines
 }
 
-// put appends a mail with a non-synchronising literal.
+// put appends a mail.
 func (r *raw) put(t testing.TB, folder, mail string) bool {
 	t.Helper()
-	_, ok := r.try(t, fmt.Sprintf("APPEND %s {%d+}\r\n%s", folder, len(mail), mail))
+	tag := r.send(t, fmt.Sprintf("APPEND %s {%d}", folder, len(mail)))
+	if _, ok := r.answer(t, tag); !ok {
+		return false
+	}
+	r.say(t, mail)
+	_, ok := r.answer(t, tag)
 	return ok
 }
