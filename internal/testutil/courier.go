@@ -112,6 +112,7 @@ func (c *Courier) program(path string, args ...string) *exec.Cmd {
 		uid, gid := c.ids()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
+	EndWithTest(cmd, syscall.SIGTERM)
 	return cmd
 }
 
