@@ -27,7 +27,7 @@ type tx struct {
 }
 
 func newTx(s *Store, btx *bolt.Tx) *tx {
-	return &tx{Tx: btx, s: s, buckets: make(map[bucket]*bolt.Bucket, 16)}
+	return &tx{Tx: btx, s: s, buckets: map[bucket]*bolt.Bucket{}}
 }
 
 // result is the transaction's own error, or err.
