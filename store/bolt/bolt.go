@@ -125,6 +125,8 @@ type Store struct {
 	// broken is set once a commit failed in a way that leaves the file's state
 	// unknown, or damage was hit: every later call returns it.
 	broken atomic.Pointer[UnusableError]
+	// mailboxes are the rows that every pass reads.
+	mailboxes kept[store.Mailbox]
 	// scanned counts rows read since resident pages were given back.
 	scanned atomic.Int64
 }

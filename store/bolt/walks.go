@@ -145,7 +145,7 @@ func (t *tx) putMailbox(m store.Mailbox) {
 func (s *Store) Mailbox(ctx context.Context, id string) (m store.Mailbox, err error) {
 	err = s.view(ctx, func(t *tx) error {
 		key := s.ring.index.key(tMailbox, id)
-		t.getJSON(bMailboxes, key[:], &m)
+		m, _ = s.mailboxes.get(t, bMailboxes, key[:])
 		return nil
 	})
 	m.ID = id
@@ -202,6 +202,8 @@ func (s *Store) ForgetMailbox(ctx context.Context, id string, now time.Time) err
 			return err
 		}
 	}
+	key := s.ring.index.key(tMailbox, id)
+	s.mailboxes.forget(key[:])
 	return nil
 }
 
