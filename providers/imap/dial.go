@@ -72,6 +72,7 @@ func (p *Provider) protect(ctx context.Context, raw net.Conn) (conn net.Conn, gr
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, false, tlsError(err)
 	}
+	p.exchanged(cfg.CurvePreferences, c.ConnectionState().CurveID)
 	return c, greeted, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -363,8 +364,8 @@ func TestTLS(t *testing.T) {
 }
 
 // tlsFront stands before a plain server and tells of every connection whether
-// its TLS session was resumed.
-func tlsFront(t *testing.T, upstream string) (addr, caFile string, resumed chan bool) {
+// its TLS session was resumed. conf gets its certificate here.
+func tlsFront(t *testing.T, upstream string, conf *tls.Config) (addr, caFile string, resumed chan bool) {
 	t.Helper()
 	cert, key := testutil.NewCert(t, time.Now().Add(time.Hour), "localhost")
 	caFile = filepath.Join(t.TempDir(), "ca.pem")
@@ -375,7 +376,8 @@ func tlsFront(t *testing.T, upstream string) (addr, caFile string, resumed chan 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	conf.Certificates = []tls.Certificate{pair}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +417,7 @@ func pass(t *testing.T, client *tls.Conn, upstream string, resumed chan bool) {
 
 func TestTLSSessionsAreResumed(t *testing.T) {
 	s := newScript(t)
-	addr, caFile, resumed := tlsFront(t, s.addr)
+	addr, caFile, resumed := tlsFront(t, s.addr, &tls.Config{})
 	cfg := config(t, addr)
 	cfg.TLS, cfg.CAFile, cfg.Sessions = imap.TLSImplicit, caFile, tls.NewLRUClientSessionCache(4)
 	for i, user := range []string{"rita", "rita", "bob"} { // mailboxes of one host share them
@@ -426,6 +428,44 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 		if got := <-resumed; got != (i > 0) {
 			t.Errorf("connection %d: resumed %v", i+1, got)
 		}
+	}
+}
+
+func TestHybridKeyExchangeIsOfferedToWhoTakesIt(t *testing.T) {
+	curves := []tls.CurveID{tls.X25519, tls.CurveP256}
+	tests := []struct {
+		name   string
+		server *tls.Config
+		want   []bool // offered with the first, second, third poll
+	}{
+		{"a server that has it", &tls.Config{}, []bool{true, true, true}},
+		{"a server without it", &tls.Config{CurvePreferences: curves}, []bool{true, false, false}},
+		{"a server without it that resumes nothing", &tls.Config{CurvePreferences: curves, SessionTicketsDisabled: true}, []bool{true, false, false}},
+		{"a server of TLS 1.2", &tls.Config{MaxVersion: tls.VersionTLS12, SessionTicketsDisabled: true}, []bool{true, false, false}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			offered := make(chan bool, len(tt.want))
+			tt.server.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				offered <- slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768)
+				return nil, nil
+			}
+			s := newScript(t)
+			addr, caFile, _ := tlsFront(t, s.addr, tt.server)
+			cfg := config(t, addr)
+			cfg.TLS, cfg.CAFile = imap.TLSImplicit, caFile
+			p := imap.New(cfg)
+			for i, want := range tt.want {
+				mb, err := p.Open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = mb.Close()
+				if got := <-offered; got != want {
+					t.Errorf("poll %d: offered %v", i+1, got)
+				}
+			}
+		})
 	}
 }
 

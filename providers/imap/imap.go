@@ -43,6 +43,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -146,6 +147,10 @@ type Provider struct {
 	// deaf tells that the server refuses to search for addresses, or takes for
 	// ever; learnt, never unlearnt.
 	deaf atomic.Bool
+
+	// declined is when the server last declined a hybrid key exchange, in Unix
+	// seconds; see exchanges.
+	declined atomic.Int64
 
 	mu    sync.Mutex
 	pem   string // what roots was made of
@@ -269,6 +274,7 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 		MinVersion:         tls.VersionTLS12,
 		ClientSessionCache: p.sessions,
 		NextProtos:         []string{"imap"}, // RFC 7301, registered; foils cross-protocol tricks
+		CurvePreferences:   p.exchanges(),
 	}
 	if p.cfg.RootCAs != nil {
 		roots, err := p.cfg.RootCAs()
@@ -287,6 +293,38 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 	}
 	t.RootCAs, err = p.rootsOf(string(pem))
 	return t, err
+}
+
+// offerEvery is how often a hybrid key exchange is offered to a server that
+// declines it.
+const offerEvery = time.Hour
+
+// exchanges lists the key exchanges to offer; nil means all that Go has, which
+// prefers the hybrids of ML-KEM and an elliptic curve. They are not given up for
+// speed: whoever records a session today must not read its password with a
+// quantum computer one day. But a server without them (OpenSSL before 3.5) takes
+// the curve alone, whatever is offered, and then a twentieth of the processor time
+// of a poll, and a quarter of its garbage, went into a key that nobody uses and a
+// hello three times as long. So such a server is offered the curves alone, X25519
+// first, until it is time to ask again. Nobody on the way can make us believe that
+// it declined: the handshake proves what was offered and taken (RFC 8446 §4.4).
+func (p *Provider) exchanges() []tls.CurveID {
+	if time.Since(time.Unix(p.declined.Load(), 0)) < offerEvery {
+		return curves()
+	}
+	return nil
+}
+
+// exchanged notes what a server took that was offered everything.
+func (p *Provider) exchanged(offered []tls.CurveID, took tls.CurveID) {
+	if offered == nil && slices.Contains(curves(), took) {
+		p.declined.Store(time.Now().Unix())
+	}
+}
+
+// curves are the key exchanges without ML-KEM.
+func curves() []tls.CurveID {
+	return []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 }
 
 // rootsOf parses a CA file, once as long as it stays the same.
