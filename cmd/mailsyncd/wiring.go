@@ -30,7 +30,7 @@ const tlsSessions = 64
 // door.
 func (d *daemon) dialer(meter *providers.Meter) func(config.Mailbox) (providers.Opener, error) {
 	sessions := map[string]tls.ClientSessionCache{}
-	cas := &caPools{}
+	cas := &imap.CAs{}
 	return func(m config.Mailbox) (providers.Opener, error) {
 		if m.Provider == config.ProviderGmail {
 			return d.google.opener(m)
@@ -40,10 +40,7 @@ func (d *daemon) dialer(meter *providers.Meter) func(config.Mailbox) (providers.
 			sessions[host] = tls.NewLRUClientSessionCache(tlsSessions)
 		}
 		cfg := imapConfig(m)
-		cfg.Sessions = sessions[host]
-		if file := cfg.CAFile; file != "" {
-			cfg.RootCAs = func() (*x509.CertPool, error) { return cas.read(file) }
-		}
+		cfg.Sessions, cfg.CAs = sessions[host], cas
 		cfg.Logger = d.log.With("mailbox", m.ID)
 		cfg.Meter = meter
 		if err := cfg.Validate(); err != nil {
@@ -118,10 +115,6 @@ func readCAs(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseCAs(file, pem)
-}
-
-func parseCAs(file string, pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errors.New(file + " holds no PEM certificate")

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -322,6 +321,7 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(other, cert, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var shared imap.CAs
 	tests := []struct {
 		name   string
 		addr   string
@@ -335,12 +335,8 @@ func TestTLS(t *testing.T) {
 		{"not signed by a public authority", d.TLS, func(c *imap.Config) { c.CAFile = "" }, providers.ClassTLS},
 		{"a CA file that is missing", d.TLS, func(c *imap.Config) { c.CAFile = "/nonexistent" }, providers.ClassConfig},
 		{"a CA file that is none", d.TLS, func(c *imap.Config) { c.CAFile = os.Args[0] }, providers.ClassConfig},
-		{"signed by nobody in the shared pool", d.TLS, func(c *imap.Config) {
-			c.RootCAs = func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }
-		}, providers.ClassTLS},
-		{"a shared pool that cannot be made", d.TLS, func(c *imap.Config) {
-			c.RootCAs = func() (*x509.CertPool, error) { return nil, os.ErrPermission }
-		}, providers.ClassConfig},
+		{"trusted by all mailboxes", d.TLS, func(c *imap.Config) { c.CAs = &shared }, providers.ClassNone},
+		{"signed by another than all mailboxes trust", d.TLS, func(c *imap.Config) { c.CAs, c.CAFile = &shared, other }, providers.ClassTLS},
 		{"TLS to a plain port", d.Plain, func(*imap.Config) {}, providers.ClassTLS},
 	}
 	for _, tt := range tests {

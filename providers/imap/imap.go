@@ -37,15 +37,12 @@ package imap
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,11 +80,11 @@ type Config struct {
 	// TLS is implicit when empty.
 	TLS TLSMode
 	// CAFile holds PEM certificates that are trusted instead of the system's; it
-	// is read at every Open. Empty: the system's.
+	// is looked at with every Open. Empty: the system's.
 	CAFile string
-	// RootCAs, if not nil, is asked at every Open instead of reading CAFile: the
-	// mailboxes of a CA then share one pool, which is large.
-	RootCAs func() (*x509.CertPool, error)
+	// CAs keeps what CAFile held. Share it between all mailboxes. Nil: the provider
+	// keeps its own.
+	CAs *CAs
 	// Sessions keeps TLS sessions, so that the next poll resumes one. Share it
 	// between the mailboxes of a host. Nil: the provider keeps its own.
 	Sessions tls.ClientSessionCache
@@ -151,10 +148,6 @@ type Provider struct {
 	// declined is when the server last declined a hybrid key exchange, in Unix
 	// seconds; see exchanges.
 	declined atomic.Int64
-
-	mu    sync.Mutex
-	pem   string // what roots was made of
-	roots *x509.CertPool
 }
 
 var _ providers.Opener = (*Provider)(nil)
@@ -203,6 +196,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
+	}
+	if cfg.CAs == nil {
+		cfg.CAs = new(CAs)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -267,7 +263,7 @@ func isLoopback(host string) bool {
 
 func (c Config) address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
-// tlsConfig reads the CA file anew, so that a replaced one counts at once.
+// tlsConfig is made anew for every connection: what it rests on may have changed.
 func (p *Provider) tlsConfig() (*tls.Config, error) {
 	t := &tls.Config{
 		ServerName:         p.cfg.Host,
@@ -276,23 +272,14 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 		NextProtos:         []string{"imap"}, // RFC 7301, registered; foils cross-protocol tricks
 		CurvePreferences:   p.exchanges(),
 	}
-	if p.cfg.RootCAs != nil {
-		roots, err := p.cfg.RootCAs()
-		if err != nil {
-			return nil, classed(providers.ClassConfig, "reading the CA file: %w", err)
-		}
-		t.RootCAs = roots
-		return t, nil
-	}
 	if p.cfg.CAFile == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(p.cfg.CAFile)
-	if err != nil {
+	var err error
+	if t.RootCAs, err = p.cfg.CAs.Pool(p.cfg.CAFile); err != nil {
 		return nil, classed(providers.ClassConfig, "reading the CA file: %w", err)
 	}
-	t.RootCAs, err = p.rootsOf(string(pem))
-	return t, err
+	return t, nil
 }
 
 // offerEvery is how often a hybrid key exchange is offered to a server that
@@ -325,21 +312,6 @@ func (p *Provider) exchanged(offered []tls.CurveID, took tls.CurveID) {
 // curves are the key exchanges without ML-KEM.
 func curves() []tls.CurveID {
 	return []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
-}
-
-// rootsOf parses a CA file, once as long as it stays the same.
-func (p *Provider) rootsOf(pem string) (*x509.CertPool, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.roots != nil && p.pem == pem {
-		return p.roots, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(pem)) {
-		return nil, classed(providers.ClassConfig, "the CA file %q holds no PEM certificate", p.cfg.CAFile)
-	}
-	p.pem, p.roots = pem, pool
-	return pool, nil
 }
 
 // Open connects and logs in: two round trips after TCP and TLS.
