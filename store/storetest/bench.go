@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ type bench struct {
 	opts     Options
 	ctx      context.Context
 	now      time.Time
-	notified int
+	notified atomic.Int64 // by whichever goroutine writes
 }
 
 // start is an arbitrary moment; the store knows no clock.
@@ -38,11 +39,13 @@ func start() time.Time { return time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC) }
 func newBench(t *testing.T, f Factory, o Options) *bench {
 	t.Helper()
 	b := &bench{T: t, f: f, opts: o, ctx: t.Context(), now: start()}
-	b.opts.Notify = func() { b.notified++ }
+	b.opts.Notify = func() { b.notified.Add(1) }
 	b.Store = f.New(t, b.opts)
 	t.Cleanup(func() { _ = b.Store.Close() })
 	return b
 }
+
+func (b *bench) notifications() int { return int(b.notified.Load()) }
 
 func (b *bench) must(err error, doing string) {
 	b.Helper()

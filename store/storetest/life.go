@@ -471,9 +471,9 @@ var rereadTests = []subtest{
 		head := b.due()[0]
 		b.outcome(store.Outcome{State: store.EventPending, Due: b.now.Add(time.Hour), Result: "500"}, b.attempt(head)...)
 		equal(b, "by a filter", b.replay(store.EventFilter{Candidate: "nora"}), store.Replayed{})
-		notified := b.notified
+		notified := b.notifications()
 		equal(b, "by its id", b.replay(store.EventFilter{IDs: []string{head.ID}}), store.Replayed{Replayed: 1})
-		equal(b, "notified", b.notified, notified+1)
+		equal(b, "notified", b.notifications(), notified+1)
 		b.reopen()
 		due := b.due()
 		ids := []string{due[0].ID, due[1].ID}
@@ -525,10 +525,10 @@ var rereadTests = []subtest{
 		equal(b, "first page", done, store.Advanced{Version: 1, Again: 1, Repeated: 2})
 		equal(b, "still waiting", b.reread(before).State, store.EventDelivered)
 		b.reopen()
-		notified := b.notified
+		notified := b.notifications()
 		done = b.walkTask(t, "rita", false, mails[2])
 		equal(b, "last page", done, store.Advanced{Again: 1, Ended: true})
-		equal(b, "notified", b.notified, notified+1)
+		equal(b, "notified", b.notifications(), notified+1)
 		e := b.lastEvent()
 		equal(b, "id, stream, seq", []any{e.ID, e.Stream, e.Seq, e.Epoch}, []any{before.ID, before.Stream, before.Seq, before.Epoch})
 		equal(b, "data", *e.Data.Thread, *before.Data.Thread)
@@ -545,9 +545,9 @@ var rereadTests = []subtest{
 		e := b.erasedEvent(series("nora", 3)...)
 		t := b.findAgain(e)
 		b.walkTask(t, "rita", false, series("nora", 2)[1])
-		notified := b.notified
+		notified := b.notifications()
 		b.walkTask(t, "rita", true)
-		equal(b, "notified", b.notified, notified+1)
+		equal(b, "notified", b.notifications(), notified+1)
 		got := b.reread(e)
 		equal(b, "state", got.State, store.EventPending)
 		equal(b, "messages", messages(got), []string{"msg_nora-001"})
@@ -557,9 +557,9 @@ var rereadTests = []subtest{
 		b.candidates("nora")
 		e := b.erasedEvent(series("nora", 2)...)
 		b.walkTask(b.findAgain(e), "rita", false, series("nora", 1)...)
-		notified := b.notified
+		notified := b.notifications()
 		b.must(b.ForgetMailbox(b.ctx, "rita", b.now), "forgetting")
-		equal(b, "notified", b.notified, notified+1)
+		equal(b, "notified", b.notifications(), notified+1)
 		equal(b, "messages", messages(b.reread(e)), []string{"msg_nora-000"})
 		equal(b, "delivered", len(b.drain()), 1)
 	}},

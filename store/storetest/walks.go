@@ -93,7 +93,7 @@ var walkTests = []subtest{
 		equal(b, "types", types(got), []store.EventType{store.MailboxStateEvent})
 		equal(b, "stream", got[0].Stream, "mailbox:rita")
 		equal(b, "data", *got[0].Data.Mailbox, *e)
-		equal(b, "notifications", b.notified, 1)
+		equal(b, "notifications", b.notifications(), 1)
 		all, err := b.Mailboxes(b.ctx)
 		b.must(err, "listing mailboxes")
 		equal(b, "mailboxes", all, []store.Mailbox{m})
@@ -114,7 +114,7 @@ var ledgerTests = []subtest{
 		equal(b, "thread is the stream", e.Stream, e.Data.Thread.Thread)
 		equal(b, "candidates", e.Candidates, []string{"nora"})
 		equal(b, "seq and epoch", []uint64{e.Seq, e.Epoch}, []uint64{1, b.stats().Epoch})
-		equal(b, "notifications", b.notified, 1)
+		equal(b, "notifications", b.notifications(), 1)
 	}},
 	{name: "an event carries what the header says", run: func(b *bench) {
 		b.candidates("nora")
