@@ -123,7 +123,8 @@ type Sync struct {
 	ResyncLimit time.Duration `yaml:"resync_limit"`
 	// Reconcile is how often each mailbox's window is counted against what was
 	// delivered; mailsyncd_unaccounted_messages shows what is missing. Default
-	// 24h; 1h to 30d; 0 leaves it to `mailsyncd reconcile`.
+	// 24h; 1h to 30d; 0 leaves it to `mailsyncd reconcile`, and then a Gmail mailbox
+	// in search mode takes what the search finds for the whole.
 	Reconcile time.Duration `yaml:"reconcile"`
 	// ResyncFile is taken on SIGUSR1: one candidate ref or address a line.
 	// Default /run/mailsyncd/resync; "" means that SIGUSR1 only polls.

@@ -193,7 +193,7 @@ func (d inquiryDesk) whyNotYet(ctx context.Context, row store.Mailbox, ref strin
 		return "the mailbox is " + string(row.State) + ", the mail is delivered when it is polled again", nil
 	case row.Horizon.IsZero():
 		return "the mailbox has not been polled yet, its first walk delivers the mail", nil
-	case owed && d.fleet.walksDaily(row.ID):
+	case (owed || !row.OwedSince.IsZero()) && d.fleet.walksDaily(row.ID):
 		return "old mail of this mailbox has not been read for the candidate yet, the walk of the day does; `mailsyncd reconcile` does not wait for it", nil
 	case owed:
 		return "old mail of this mailbox has not been walked for the candidate yet, the next pass does", nil

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
+	"time"
 
 	"mailsyncd/config"
 	"mailsyncd/directory"
@@ -176,19 +178,13 @@ func (g *google) recall(ctx context.Context, notes store.Notes) error {
 	return nil
 }
 
-// remember notes what was spent, if it is another than last time.
+// remember notes what was spent, if it is another than last time. It is called by
+// one goroutine at a time. Projects that no mailbox is left of keep what they spent
+// until their day is over: a mailbox may come back.
 func (g *google) remember(ctx context.Context, notes store.Notes) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.limiters) == 0 {
-		return nil
-	}
-	all := map[string]gmail.DaySpent{}
-	for project, l := range g.limiters {
-		all[project] = l.Spent()
-	}
+	all := g.spentByProject(time.Now())
 	note, err := json.Marshal(all)
-	if err != nil || string(note) == g.noted {
+	if err != nil || string(note) == g.noted || len(all) == 0 && g.noted == "" {
 		return err
 	}
 	if err := notes.SetNote(ctx, quotaNote, note); err != nil {
@@ -196,6 +192,20 @@ func (g *google) remember(ctx context.Context, notes store.Notes) error {
 	}
 	g.noted = string(note)
 	return nil
+}
+
+func (g *google) spentByProject(now time.Time) map[string]gmail.DaySpent {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := maps.Clone(g.spent)
+	if all == nil {
+		all = map[string]gmail.DaySpent{}
+	}
+	maps.DeleteFunc(all, func(_ string, s gmail.DaySpent) bool { return s.Over(now) })
+	for project, l := range g.limiters {
+		all[project] = l.Spent()
+	}
+	return all
 }
 
 // projectOf names the Cloud project of a key or client file: the files of one

@@ -24,7 +24,7 @@ const (
 
 // maintain applies retention: payloads of delivered events, dead letters, cursors
 // of removed mailboxes and credentials of suspended ones go when their time is
-// over.
+// over. It also notes what was spent of Google's quota.
 func (d *daemon) maintain(ctx context.Context) error {
 	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
@@ -34,12 +34,15 @@ func (d *daemon) maintain(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx), d.dropCredentials(ctx), d.google.remember(ctx, d.store))
+		err := errors.Join(d.expire(ctx), d.dropRemoved(ctx), d.dropCredentials(ctx))
 		if errors.Is(err, store.ErrUnusable) {
 			return err
 		}
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("retention could not be applied; it is tried again", "event", "retention_failed", "err", err)
+		}
+		if err := d.google.remember(ctx, d.store); err != nil && ctx.Err() == nil {
+			d.log.Warn("what was spent of Google's daily quota could not be noted; after a restart it would count as unspent", "event", "quota_unnoted", "err", err)
 		}
 		timer.Reset(maintainEvery)
 	}

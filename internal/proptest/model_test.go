@@ -417,7 +417,7 @@ func (b *boxModel) horizon() time.Time { return b.firstDone.Add(-backfill + slac
 
 // finds: where the server is asked for an address, it finds the mail.
 func (b *boxModel) finds(c *lying, address string) bool {
-	return b.kind != gmailAsks || slices.Contains(c.asked, address)
+	return b.kind != gmailAsks && b.kind != gmailBoth || slices.Contains(c.asked, address)
 }
 
 // drains: the candidate was there before anybody read the mail. A walk that asks
@@ -431,7 +431,7 @@ func (m *model) drains(b *boxModel, c *lying, address string, g since) bool {
 // end an older look-back; the second one owes this one. Gmail is asked at once for
 // a few, and never where each header costs.
 func (m *model) looksBack(b *boxModel, c *lying, address string, g since) bool {
-	if b.kind == gmailMeta || b.kind == gmailAsks && (m.short || !b.finds(c, address)) {
+	if b.kind == gmailMeta || b.kind == gmailBoth || b.kind == gmailAsks && (m.short || !b.finds(c, address)) {
 		return false
 	}
 	return g.seq > c.tried && b.before > g.seq && c.placed < b.before &&

@@ -33,6 +33,7 @@ const (
 	imapLike  boxKind = iota // the scripted fake: numbers mail as IMAP does
 	gmailMeta                // the Gmail provider with gmail.metadata
 	gmailAsks                // the same with gmail.readonly: it asks first
+	gmailBoth                // the one and the other, from start to start of the daemon
 )
 
 func (k boxKind) gmail() bool { return k != imapLike }
@@ -42,7 +43,19 @@ func (s script) kindOf(box string) boxKind {
 	if !s.gmail {
 		return imapLike
 	}
-	return map[string]boxKind{boxes[0]: gmailMeta, boxes[2]: gmailAsks}[box]
+	asks := gmailAsks
+	if s.seed%4 == 1 {
+		asks = gmailBoth
+	}
+	return map[string]boxKind{boxes[0]: gmailMeta, boxes[2]: asks}[box]
+}
+
+// now is what a mailbox is read through in this life of the daemon.
+func (k boxKind) now(starts int) boxKind {
+	if k == gmailBoth {
+		return [...]boxKind{gmailAsks, gmailMeta}[starts%2]
+	}
+	return k
 }
 
 // ---- the fake ----------------------------------------------------------
@@ -95,9 +108,17 @@ func newGmailServer(seed uint64, kind boxKind, address string, candidates func()
 	s.AddClient(oauthClient, "")
 	g := &gmailServer{Server: s, account: s.Account(address), kind: kind, candidates: candidates, tokens: &keptTokens{}}
 	g.account.MakeLabel("Projects")
-	g.tokens.token = gmail.RefreshToken(s.Grant(oauthClient, address, g.mode().Scope()))
+	g.connect(kind)
 	s.SetFault(func(r gmailtest.Request) gmailtest.Fault { return faultOf(r, fault(providertest.OpNext)) })
 	return g
+}
+
+// connect gives the consent that a kind of mailbox needs.
+func (g *gmailServer) connect(kind boxKind) {
+	if g.tokens.token == "" || kind != g.kind {
+		g.kind = kind
+		g.tokens.token = gmail.RefreshToken(g.Grant(oauthClient, g.account.Address(), g.mode().Scope()))
+	}
 }
 
 func (g *gmailServer) mode() gmail.Mode {

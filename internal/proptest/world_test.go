@@ -52,6 +52,7 @@ type world struct {
 	shared  *shared
 	mem     *storetest.Memory
 	servers map[string]mailServer
+	starts  int // of the daemon
 
 	boxes   map[string]*mailbox.Mailbox
 	keeper  *dirsync.Keeper
@@ -138,7 +139,7 @@ func newWorld(ctx context.Context, s script, b bug, sh *shared) *world {
 	for _, b := range boxes {
 		w.model.boxes[b].kind = s.kindOf(b)
 		if kind := s.kindOf(b); kind.gmail() {
-			g := newGmailServer(s.seed, kind, addressOf(b), w.candidates, w.serverFault(b))
+			g := newGmailServer(s.seed, kind.now(0), addressOf(b), w.candidates, w.serverFault(b))
 			g.wire = w.bug.wire
 			w.servers[b] = g
 			continue
@@ -156,6 +157,10 @@ func (w *world) start() {
 	w.startDirectory()
 	w.boxes = map[string]*mailbox.Mailbox{}
 	for _, id := range boxes {
+		kind := w.script.kindOf(id).now(w.starts)
+		if g, ok := w.servers[id].(*gmailServer); ok {
+			g.connect(kind)
+		}
 		w.boxes[id] = mailbox.New(mailbox.Config{
 			ID: id, User: userOf(id), Provider: "any", Opener: w.opener(id), Store: w.boxStore(),
 			Directory: func() mailbox.Snapshot {
@@ -165,10 +170,11 @@ func (w *world) start() {
 				return nil
 			},
 			Matcher:  func() *matcher.Matcher { return w.shared.guards },
-			Backfill: backfill, Reconcile: day, WalkEvery: w.walkEvery(id), Searches: w.script.kindOf(id) == gmailAsks,
+			Backfill: backfill, Reconcile: day, WalkEvery: w.walkEvery(id), Searches: kind == gmailAsks,
 			Metrics: w.shared.metrics, Log: slog.New(logbook{w}),
 		})
 	}
+	w.starts++
 	w.startCourier()
 }
 

@@ -47,7 +47,7 @@ func (m Mode) Scope() string {
 // Explain says in one sentence what a mode trades, for whoever has to choose.
 func (m Mode) Explain() string {
 	if m == ModeSearch {
-		return "search (gmail.readonly): Google finds candidates' old mail, at once and at little cost, but the scope would allow to read bodies (this program refuses to); headers of the window are read once a day all the same, for what the search does not find"
+		return "search (gmail.readonly): Google finds candidates' old mail, at once and at little cost, but the scope would allow to read bodies (this program refuses to); unless sync.reconcile is 0, headers of the window are read once a day all the same, for what the search does not find"
 	}
 	return "metadata (gmail.metadata): Google hands out headers only, and finding old mail reads the headers of the whole window, 20 quota units a mail"
 }

@@ -172,6 +172,36 @@ func TestAWalkWhosePlaceIsGoneReadsOn(t *testing.T) {
 	same(t, "the others", drain(t, mb, page.Next).ids, ids[:6])
 }
 
+// A place in the listing of a query is none in the listing of everything.
+func TestAWalkThatChangesItsKindForgetsItsPlace(t *testing.T) {
+	w := newWorld(t, gmailtest.Options{MaxPage: 4, PageTokenLifetime: time.Minute}, gmail.ModeSearch)
+	w.cfg.PageSize = 6
+	w.cfg.Candidates = func() []string { return []string{"nora@example.net"} }
+	ids := numbered(12, "b")
+	w.deliver(ids...)
+	other := gmailtest.ParseMail(strings.ReplaceAll(mail("other@x"), "nora@", "omar@")) // newer than all of them
+	w.account.Deliver(other)
+	mb := open(t, w.cfg)
+	page, err := mb.Next(t.Context(), start(t, mb), window())
+	if err != nil || len(page.Messages) != 6 {
+		t.Fatalf("the first page: %d mails, %v", len(page.Messages), err)
+	}
+	var got run
+	got.take(page)
+	w.Advance(time.Hour)
+	w.SetFault(gmailtest.FailNth("list", 2, gmailtest.Fault{Status: 503})) // the first finds the token ended
+	if page, err = mb.Next(t.Context(), page.Next, window()); err != nil || len(page.Messages) != 2 {
+		t.Fatalf("the page before the failure: %d mails, %v", len(page.Messages), err)
+	}
+	got.take(page)
+	w.cfg.Mode = gmail.ModeMetadata
+	w.tokens.kept["rita"] = gmail.RefreshToken(w.Grant(clientID, rita, w.cfg.Mode.Scope()))
+	w.cfg.Credential = gmail.User(w.user(w.cfg.Mode, w.cfg.Transport))
+	all := append(got.ids, drain(t, open(t, w.cfg), page.Next).ids...)
+	slices.Sort(all)
+	same(t, "everything", slices.Compact(all), append(ids, "other@x"))
+}
+
 // A poll that ended in the middle of its listing goes on there, and then looks at
 // what came since: who asks for a poll gets what was there when he asked.
 func TestAPollThatGoesOnAlsoSeesWhatCameSince(t *testing.T) {

@@ -84,8 +84,9 @@ type Config struct {
 	// PageSize is the largest number of messages of a page; 0 means 100, which is
 	// what one page can cost twice after a crash: 2,000 units.
 	PageSize int
-	// AtOnce bounds the calls of this mailbox that are under way at a time; 0: 4.
-	// It is halved by itself while Gmail refuses calls.
+	// AtOnce bounds the calls of this mailbox that are under way at a time; 0: 4,
+	// and fewer while Gmail refuses calls. Tests that must play the same again set
+	// it to 1.
 	AtOnce int
 	// Logger gets what an operator should know, once per change. Nil: nothing.
 	Logger *slog.Logger

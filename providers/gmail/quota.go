@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -210,6 +211,11 @@ type DaySpent struct {
 	Units [25]int64 `json:"units"`
 }
 
+// Over tells that nothing of it counts any more.
+func (s DaySpent) Over(now time.Time) bool {
+	return now.Unix()/secondsPerHour-s.Hour >= int64(len(s.Units))
+}
+
 // Spent tells what was spent, for Resume in another process.
 func (l *Limiter) Spent() DaySpent {
 	l.mu.Lock()
@@ -218,8 +224,11 @@ func (l *Limiter) Spent() DaySpent {
 }
 
 // Resume begins with what another process has spent. It must come before the first
-// Take.
+// Take. What no process of ours wrote counts as nothing.
 func (l *Limiter) Resume(s DaySpent) {
+	if s.Hour < 0 || slices.ContainsFunc(s.Units[:], func(units int64) bool { return units < 0 }) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.day.hour, l.day.cells = s.Hour, s.Units
@@ -382,9 +391,19 @@ func (d *day) until(units int64) time.Time {
 	return time.Unix((d.hour+n)*secondsPerHour, 0)
 }
 
-// roll forgets the hours that lie behind. A clock that went back changes nothing.
+// roll forgets the hours that lie behind. When a clock that was ahead is put
+// right, all that it counted becomes spent in the hour at hand: in the future it
+// would be spent until that comes.
 func (d *day) roll(hour int64) {
 	n := int64(len(d.cells))
+	if hour < d.hour-1 { // one hour less is a clock that is put right by a second
+		var spent int64
+		for _, c := range d.cells {
+			spent += c
+		}
+		*d = day{budget: d.budget, hour: hour}
+		d.cells[hour%n] = spent
+	}
 	for h := max(d.hour+1, hour-n+1); h <= hour; h++ {
 		d.cells[h%n] = 0
 	}

@@ -88,6 +88,35 @@ func TestADayGoesOnInAnotherProcess(t *testing.T) {
 	})
 }
 
+// A clock that was ahead when the day was noted must not close the project until
+// then.
+func TestADayThatWasNotedAheadOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := gmail.NewProjectQuota()
+		q.ProjectPerDay = 100
+		ahead := gmail.DaySpent{Hour: time.Now().Add(30*24*time.Hour).Unix() / 3600}
+		ahead.Units[3] = 90
+		l := gmail.NewLimiter(q)
+		l.Resume(ahead)
+		if after, ok := throttled(l.Take(t.Context(), "rita", gmail.CallGet)); !ok || after > 26*time.Hour {
+			t.Errorf("let through, or waits for %v: what was spent counts for a day", after)
+		}
+		time.Sleep(26 * time.Hour)
+		for range 5 {
+			if err := l.Take(t.Context(), "rita", gmail.CallGet); err != nil {
+				t.Errorf("on the next day: %v", err)
+			}
+		}
+		for _, odd := range []gmail.DaySpent{{Hour: -1}, {Units: [25]int64{-1 << 40}}} {
+			l := gmail.NewLimiter(q)
+			l.Resume(odd)
+			if got := l.Spent(); got != (gmail.DaySpent{}) {
+				t.Errorf("%v was taken", odd)
+			}
+		}
+	})
+}
+
 func randomSpending(t *testing.T, rnd *rand.Rand) {
 	q := gmail.NewProjectQuota()
 	q.UserPerMinute = 40 + rnd.IntN(3_000)

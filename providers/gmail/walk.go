@@ -66,6 +66,9 @@ func (s *session) walkOn(ctx context.Context, page *pageOf, w *walk, retry *retr
 func (w *walk) choose(byAddress bool) {
 	switch {
 	case !w.Listed && w.Part == "":
+		if w.ByAddress != byAddress {
+			w.anew() // a place in the one listing is none in the other
+		}
 		w.ByAddress = byAddress
 	case w.ByAddress && !byAddress:
 		*w = walk{Since: w.Since, Begun: w.Begun, Read: w.Read}

@@ -16,6 +16,14 @@ import (
 // collected goes on with the walk of this day, or begins it when its time has
 // come and something is owed.
 func (p *pass) collected(ctx context.Context, row store.Mailbox, walk store.WalkState) error {
+	if walk.Version > 0 && len(walk.Addresses) > 0 {
+		// A look-back from before its mailbox was read daily. It reads what it asks
+		// for, and this walk's end says that everything was read.
+		if err := p.drop(ctx, taskLookBack); err != nil {
+			return err
+		}
+		walk = store.WalkState{}
+	}
 	if walk.Version == 0 {
 		var owed bool
 		var err error
@@ -31,10 +39,10 @@ func (p *pass) collected(ctx context.Context, row store.Mailbox, walk store.Walk
 	err := p.walkBack(ctx, taskLookBack, walk, scope{origin: origin, horizon: row.Horizon}, func(r *store.Mailbox) {
 		r.LookedBack = max(r.LookedBack, walk.Revision)
 		r.LastAudit = walk.Started
-		if !walk.Since.After(r.OwedSince) {
+		if !walk.Since.After(r.OwedSince) || !walk.Since.After(r.Horizon) {
 			r.OwedSince = time.Time{}
 		}
-		if !walk.Since.After(walk.Started.Add(-p.cfg.Backfill)) || !walk.Since.After(row.Horizon) {
+		if !walk.Since.After(walk.Started.Add(-p.cfg.Backfill)) || !walk.Since.After(r.Horizon) {
 			// It read the window and delivered what it found: nothing of it is
 			// unaccounted for.
 			r.LastReconcile, r.Unaccounted = walk.Started, 0

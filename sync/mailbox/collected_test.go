@@ -237,8 +237,12 @@ func TestAMailboxThatMovesToAnotherProvider(t *testing.T) {
 // leaveAt leaves a walk under way at a position.
 func (w *world) leaveAt(task, cursor string) {
 	w.t.Helper()
-	state := store.WalkState{Cursor: cursor, Since: time.Now().Add(-backfill), Started: time.Now()}
-	walk := store.Walk{Mailbox: "rita", Task: task}
+	w.leave(store.Walk{Mailbox: "rita", Task: task}, store.WalkState{Cursor: cursor, Since: time.Now().Add(-backfill), Started: time.Now()})
+}
+
+// leave leaves a walk under way.
+func (w *world) leave(walk store.Walk, state store.WalkState) {
+	w.t.Helper()
 	if _, err := w.store.Advance(context.Background(), walk, 0, store.Batch{State: state, Now: time.Now()}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -36,11 +36,12 @@ func (p *pass) drain(ctx context.Context) error {
 		}
 	}
 	for !p.spent() {
-		page, err := p.next(ctx, row, walk)
+		since := p.windowStart(row)
+		page, err := p.next(ctx, walk, since)
 		if err != nil {
 			return err
 		}
-		if walk, err = p.take(ctx, row, walk, page); err != nil {
+		if walk, err = p.take(ctx, row, walk, page, since); err != nil {
 			return err
 		}
 		if !page.More {
@@ -63,26 +64,26 @@ func (p *pass) begin(ctx context.Context, row store.Mailbox) (store.WalkState, s
 		row.Horizon, row.LookedBack = now.Add(-p.cfg.Backfill), revision
 	}
 	since := p.windowStart(row)
+	p.owe(&row, since)
 	cur, err := p.session.Start(ctx, since)
 	if err != nil {
 		return store.WalkState{}, row, fmt.Errorf("starting the first walk: %w", err)
 	}
 	b := store.Batch{State: store.WalkState{Cursor: string(cur), Started: now}, Revision: revision, Now: now}
 	walk, err := p.commit(ctx, "", 0, b, func(r *store.Mailbox) {
-		r.Horizon, r.LookedBack = row.Horizon, row.LookedBack
-		p.owe(r, since)
+		r.Horizon, r.LookedBack, r.OwedSince = row.Horizon, row.LookedBack, row.OwedSince
 	})
 	return walk, row, err
 }
 
-// next asks for the page after the cursor, and begins the window again where
-// the provider cannot even do that by itself.
-func (p *pass) next(ctx context.Context, row store.Mailbox, walk store.WalkState) (providers.Page, error) {
-	window := providers.Window{Since: p.windowStart(row)}
-	page, err := p.session.Next(ctx, providers.Cursor(walk.Cursor), window)
+// next asks for the page after the cursor. Where the provider forgot the position
+// the window begins again at since; here, if the provider cannot even do that by
+// itself.
+func (p *pass) next(ctx context.Context, walk store.WalkState, since time.Time) (providers.Page, error) {
+	page, err := p.session.Next(ctx, providers.Cursor(walk.Cursor), providers.Window{Since: since})
 	if errors.Is(err, providers.ErrCursorExpired) && !p.restarted {
 		p.restarted = true // once a pass: a server that forgets at once is a failure
-		cur, err := p.session.Start(ctx, window.Since)
+		cur, err := p.session.Start(ctx, since)
 		if err != nil {
 			return page, fmt.Errorf("walking the window again: %w", err)
 		}
@@ -109,8 +110,9 @@ func (p *pass) windowStart(row store.Mailbox) time.Time {
 }
 
 // take decides a page of the main walk and commits it with its cursor. A page
-// that brought nothing and moved nothing is not written.
-func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState, page providers.Page) (store.WalkState, error) {
+// that brought nothing and moved nothing is not written. since is where the window
+// began again if the page says so.
+func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState, page providers.Page, since time.Time) (store.WalkState, error) {
 	if page.Reset != "" {
 		p.cfg.Log.Warn("position forgotten, walking the window again",
 			"event", "cursor_reset", "cause", page.Reset)
@@ -127,7 +129,7 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))
 	b.State.Matched += uint64(len(b.Messages))
-	mutate, err := p.owing(ctx, page, p.windowStart(row))
+	mutate, err := p.restart(ctx, row, page, since)
 	if err != nil {
 		return walk, err
 	}

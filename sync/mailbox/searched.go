@@ -24,8 +24,10 @@ func (p *pass) searched(ctx context.Context, row store.Mailbox) error {
 	if walk.Version > 0 && len(walk.Addresses) == 0 {
 		// A purge took its addresses away. Without them it would read everything,
 		// so it ends, and begins again for those who are left.
-		p.report.More = true
-		return p.drop(ctx, taskSearch)
+		if err := p.drop(ctx, taskSearch); err != nil {
+			return err
+		}
+		walk = store.WalkState{}
 	}
 	if walk.Version == 0 {
 		var owed bool
@@ -40,22 +42,44 @@ func (p *pass) searched(ctx context.Context, row store.Mailbox) error {
 	})
 }
 
-// owe notes that a walk of the window began which only asks: the headers since
-// then are read later.
+// owe notes that the headers since a time are still to be read: a walk of the
+// window began there which only asks.
 func (p *pass) owe(r *store.Mailbox, since time.Time) {
+	if since.Before(r.Horizon) {
+		since = r.Horizon // no walk reads further back
+	}
 	if p.cfg.hinted() && (r.OwedSince.IsZero() || since.Before(r.OwedSince)) {
 		r.OwedSince = since
 	}
 }
 
-// owing is what a page of the main walk changes in the mailbox's row: nothing,
-// unless the window begins again there. A walk of the day that runs has not seen
-// what came since it was listed, so it begins again too.
-func (p *pass) owing(ctx context.Context, page providers.Page, since time.Time) (func(*store.Mailbox), error) {
-	if page.Reset == "" || !p.cfg.hinted() {
+// restart is what a page of the main walk changes in the mailbox's row: nothing,
+// unless the window begins again there, or began for the first time before anybody
+// noted it (as another version of this program did, or without WalkEvery). A walk
+// of the day that runs has not seen what came since it was listed, so a window
+// that begins again ends it.
+func (p *pass) restart(ctx context.Context, row store.Mailbox, page providers.Page, since time.Time) (func(*store.Mailbox), error) {
+	first := row.LastSuccess.IsZero() && row.OwedSince.IsZero()
+	if !p.cfg.hinted() || page.Reset == "" && !first {
 		return nil, nil
 	}
-	return func(r *store.Mailbox) { p.owe(r, since) }, p.drop(ctx, taskLookBack)
+	change := func(r *store.Mailbox) { p.owe(r, since) }
+	if page.Reset == "" {
+		return change, nil
+	}
+	return change, p.drop(ctx, taskLookBack)
+}
+
+// unsearched ends the search of a mailbox where the server is not asked any more:
+// its address must not stand in the store for ever.
+func (p *pass) unsearched(ctx context.Context, row store.Mailbox) error {
+	if row.Searched == 0 {
+		return nil
+	}
+	if err := p.drop(ctx, taskSearch); err != nil {
+		return err
+	}
+	return p.change(ctx, func(r *store.Mailbox) { r.Searched = 0 })
 }
 
 // drop ends a walk without its verdict: what it was for stays owed.

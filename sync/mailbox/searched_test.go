@@ -10,6 +10,7 @@ import (
 
 	"mailsyncd/message"
 	"mailsyncd/providers"
+	"mailsyncd/providers/providertest"
 	"mailsyncd/store"
 	"mailsyncd/store/storetest"
 )
@@ -152,5 +153,103 @@ func TestManyNewCandidatesWaitForTheHeaders(t *testing.T) {
 		time.Sleep(25 * time.Hour)
 		w.pass()
 		w.wants(seen + " c0")
+	})
+}
+
+// A look-back that only asks, begun when nothing was read daily, must not end as
+// the proof that everything was read.
+func TestALookBackThatAskedIsNotTheWalkOfTheDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := asking(t)
+		hidden := w.behind("omar@example.net")
+		w.walkEvery = 0
+		w.pass()
+		w.candidate("omar", "omar@example.net")
+		w.leave(store.Walk{Mailbox: "rita", Task: "lookback"}, store.WalkState{
+			Since: time.Now().Add(-backfill), Started: time.Now(), Addresses: []string{"omar@example.net"}, Revision: 1,
+		})
+		w.walkEvery = 24 * time.Hour
+		w.pass()
+		if row := w.row(); row.LookedBack != 0 || !row.LastReconcile.IsZero() {
+			t.Errorf("it counts as a proof: looked back to %d, reconciled %v", row.LookedBack, row.LastReconcile)
+		}
+		time.Sleep(25 * time.Hour)
+		w.pass()
+		w.wants(hidden + " omar")
+	})
+}
+
+// A first walk that began before anybody noted what it leaves out owes it too.
+func TestAFirstWalkThatBeganUnnotedIsOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := asking(t)
+		w.candidate("nora", "nora@example.net")
+		for range 5 {
+			w.mail("INBOX", "nora@example.net")
+		}
+		w.server.SetFault(func(providertest.Op) error {
+			time.Sleep(time.Second)
+			return nil
+		})
+		w.walkEvery, w.budget = 0, 2*time.Second
+		if rep := w.pass(); !rep.More {
+			t.Fatal("the first pass did everything")
+		}
+		w.walkEvery, w.budget = 24*time.Hour, 0
+		w.pass()
+		if row := w.row(); !row.OwedSince.Equal(row.Horizon) {
+			t.Errorf("owed since %v, want the horizon %v", row.OwedSince, row.Horizon)
+		}
+	})
+}
+
+// Nothing is read from before the horizon, so nothing is owed from there.
+func TestNothingIsOwedFromBeforeTheHorizon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := asking(t)
+		w.candidate("nora", "nora@example.net")
+		w.pass()
+		row := w.row()
+		row.OwedSince = row.Horizon.Add(-time.Hour)
+		if err := w.store.SetMailbox(t.Context(), row, nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Hour)
+		w.pass()
+		if row := w.row(); !row.OwedSince.IsZero() {
+			t.Errorf("still owed since %v, the horizon is %v", row.OwedSince, row.Horizon)
+		}
+	})
+}
+
+// A purge beside a search must not make the proof fail.
+func TestReconcileAfterAPurgeBesideASearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := asking(t)
+		hidden := w.behind("omar@example.net")
+		w.pass()
+		w.leaveAt("search", "")
+		w.candidate("omar", "omar@example.net")
+		r, err := w.box().Reconcile(t.Context(), time.Time{}, false)
+		if err != nil || r.Unaccounted != 0 || r.Pending != 1 {
+			t.Errorf("%+v, %v; want the late candidate looked back for", r, err)
+		}
+		w.wants(hidden + " omar")
+	})
+}
+
+// Where the server is not asked any more, no search stands in the store.
+func TestASearchEndsWithTheAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := asking(t)
+		w.pass()
+		w.candidate("omar", "omar@example.net")
+		w.pass()
+		w.leave(store.Walk{Mailbox: "rita", Task: "search"}, store.WalkState{Started: time.Now(), Addresses: []string{"omar@example.net"}, Revision: 1})
+		w.searches = false
+		w.pass()
+		if st, err := w.store.Walk(t.Context(), store.Walk{Mailbox: "rita", Task: "search"}); err != nil || st.Version != 0 {
+			t.Errorf("it is still there: %+v, %v", st, err)
+		}
 	})
 }

@@ -32,10 +32,12 @@ func (p *pass) lookBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ask := p.unsearched
 	if p.cfg.hinted() {
-		if err := p.searched(ctx, row); err != nil || p.report.More {
-			return err
-		}
+		ask = p.searched
+	}
+	if err := ask(ctx, row); err != nil {
+		return err
 	}
 	walk, err := p.cfg.Store.Walk(ctx, p.walk(taskLookBack))
 	if err != nil {
