@@ -263,7 +263,8 @@ type Gmail struct {
 	// Mode is metadata or search. Default metadata: the scope gmail.metadata,
 	// which shows no body; old mail is found by reading the window's headers, at
 	// most once a day. search: the scope gmail.readonly, which would allow to read
-	// bodies; Google is asked for candidates' mail, at once.
+	// bodies; Google is asked for candidates' mail at once, and the headers are read
+	// once a day for what it does not find.
 	Mode GmailMode `yaml:"mode"`
 	// ServiceAccountFile is the JSON key of a service account with domain-wide
 	// delegation: one for all mailboxes of a domain.
