@@ -129,31 +129,47 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))
 	b.State.Matched += uint64(len(b.Messages))
-	mutate, err := p.restart(ctx, row, page, since)
+	change, err := p.restart(ctx, row, page, since)
 	if err != nil {
 		return walk, err
 	}
-	return p.commit(ctx, "", walk.Version, b, mutate)
+	if !page.More && succeeded(&row) {
+		change = both(change, func(r *store.Mailbox) { succeeded(r) })
+	}
+	return p.commit(ctx, "", walk.Version, b, change)
 }
 
-// polled notes a complete poll, at most daily.
+func both(a, b func(*store.Mailbox)) func(*store.Mailbox) {
+	if a == nil {
+		return b
+	}
+	return func(r *store.Mailbox) { a(r); b(r) }
+}
+
+// polled notes a complete poll that ended without a page to write.
 func (p *pass) polled(ctx context.Context) error {
-	now := time.Now().UTC()
 	p.row.Lock()
 	defer p.row.Unlock()
 	row, err := p.Row(ctx)
-	if err != nil {
+	if err != nil || !succeeded(&row) {
 		return err
 	}
-	if now.Sub(row.LastSuccess) < successEvery {
-		return nil
-	}
-	row.LastSuccess = now
-	if row.LastAudit.IsZero() {
-		row.LastAudit = now // the first walk has just read it all
-	}
-	if err := p.cfg.Store.SetMailbox(ctx, row, nil, now); err != nil {
+	if err := p.cfg.Store.SetMailbox(ctx, row, nil, time.Now().UTC()); err != nil {
 		return fmt.Errorf("noting the poll: %w", err)
 	}
 	return nil
+}
+
+// succeeded notes in a row that a poll is complete, at most daily, and tells
+// whether it did.
+func succeeded(r *store.Mailbox) bool {
+	now := time.Now().UTC()
+	if now.Sub(r.LastSuccess) < successEvery {
+		return false
+	}
+	r.LastSuccess = now
+	if r.LastAudit.IsZero() {
+		r.LastAudit = now // the first walk has just read it all
+	}
+	return true
 }
