@@ -37,10 +37,10 @@ func (s *session) fetch(ctx context.Context, ids []string) ([]outcome, error) {
 	var stop atomic.Bool
 	g.SetLimit(s.p.width())
 	for i, id := range ids {
-		if stop.Load() {
-			break
-		}
 		g.Go(func() error {
+			if stop.Load() { // asked here: Go has just waited for another to end
+				return nil
+			}
 			var err error
 			if out[i], err = s.fetchOne(ctx, id); err != nil {
 				stop.Store(true)
