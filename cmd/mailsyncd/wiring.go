@@ -21,26 +21,23 @@ import (
 // How the configuration becomes connections: a mailbox's opener, the webhook's
 // poster.
 
-// tlsSessions is how many TLS sessions a host's mailboxes keep between polls.
-const tlsSessions = 64
-
 // dialer returns what makes the openers of mailboxes. IMAP mailboxes of one host
 // share their TLS sessions, so that a poll resumes one instead of shaking hands
 // anew, and those of one CA its certificates. It is for the holder of the fleet's
 // door.
 func (d *daemon) dialer(meter *providers.Meter) func(config.Mailbox) (providers.Opener, error) {
-	sessions := map[string]tls.ClientSessionCache{}
+	servers := map[string]*imap.Server{}
 	cas := &imap.CAs{}
 	return func(m config.Mailbox) (providers.Opener, error) {
 		if m.Provider == config.ProviderGmail {
 			return d.google.opener(m)
 		}
 		host := net.JoinHostPort(m.IMAP.Host, strconv.Itoa(m.IMAP.Port))
-		if sessions[host] == nil {
-			sessions[host] = tls.NewLRUClientSessionCache(tlsSessions)
+		if servers[host] == nil {
+			servers[host] = imap.NewServer()
 		}
 		cfg := imapConfig(m)
-		cfg.Sessions, cfg.CAs = sessions[host], cas
+		cfg.Server, cfg.CAs = servers[host], cas
 		cfg.Logger = d.log.With("mailbox", m.ID)
 		cfg.Meter = meter
 		if err := cfg.Validate(); err != nil {

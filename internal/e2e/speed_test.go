@@ -58,12 +58,12 @@ type bench struct {
 	guards  *matcher.Matcher
 	metrics *mailbox.Metrics
 	tls     bool
-	cache   tls.ClientSessionCache
+	server  *imap.Server // its TLS
 }
 
 func newBench(b *testing.B, d *testutil.Dovecot) *bench {
 	b.Helper()
-	x := &bench{b: b, dovecot: d, metrics: mailbox.NewMetrics(prometheus.NewRegistry()), cache: tls.NewLRUClientSessionCache(64)}
+	x := &bench{b: b, dovecot: d, metrics: mailbox.NewMetrics(prometheus.NewRegistry()), server: imap.NewServer()}
 	var err error
 	if x.guards, err = matcher.New(matcher.Config{Domains: []string{"example.com"}, MaxRecipients: 20}); err != nil {
 		b.Fatal(err)
@@ -101,7 +101,7 @@ func (x *bench) fresh() {
 func (x *bench) box(user string) *mailbox.Mailbox {
 	addr, conf := x.dovecot.Plain, imap.Config{TLS: imap.TLSNone}
 	if x.tls {
-		addr, conf = x.dovecot.TLS, imap.Config{TLS: imap.TLSImplicit, CAFile: x.dovecot.CAFile, Sessions: x.cache}
+		addr, conf = x.dovecot.TLS, imap.Config{TLS: imap.TLSImplicit, CAFile: x.dovecot.CAFile, Server: x.server}
 	}
 	conf.Host, conf.Port = testutil.HostPort(x.b, addr)
 	conf.Username = user

@@ -34,10 +34,11 @@ type Courier struct {
 	Plain string
 
 	*maildirs
-	root   string // of Courier's files
-	log    *os.File
-	ctx    context.Context // ends everything
-	served sync.WaitGroup
+	root     string // of Courier's files
+	uid, gid int    // whom the mail belongs to
+	log      *os.File
+	ctx      context.Context // ends everything
+	served   sync.WaitGroup
 }
 
 // courierRoots are where Courier may lie: installed, or unpacked by
@@ -51,6 +52,7 @@ func StartCourier(t testing.TB, o CourierOptions) *Courier {
 	t.Helper()
 	c := &Courier{root: courierRoot(t), maildirs: newMaildirs(t, "co")}
 	c.makeUsers(o.Users)
+	c.uid, c.gid = c.ids()
 	var err error
 	c.log, err = os.Create(filepath.Join(c.dir, "log"))
 	c.must(err)
@@ -109,8 +111,7 @@ func (c *Courier) program(path string, args ...string) *exec.Cmd {
 	cmd.Env = []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
 	cmd.Stderr = c.log
 	if os.Getuid() == 0 {
-		uid, gid := c.ids()
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.gid)}}
 	}
 	EndWithTest(cmd, syscall.SIGTERM)
 	return cmd

@@ -181,6 +181,35 @@ func TestNumberingThatMovesUntilTheFolderIsOpened(t *testing.T) {
 	}
 }
 
+// A server that counts in STATUS what came since a folder was opened, and shows the
+// folder as it was.
+func TestMailThatComesWhileAFolderIsOpenedIsTheNextPolls(t *testing.T) {
+	s := newScript(t)
+	s.set(func(s *script) { s.caps, s.noNext = "IMAP4rev1", true })
+	s.put(1, 2)
+	messages, next := 2, []int{3}
+	s.hook("STATUS", func(say func(string, ...any), tag, _ string) bool {
+		say("* STATUS INBOX (MESSAGES %d UIDNEXT %d UIDVALIDITY 7)", messages, next[0])
+		say("%s OK done", tag)
+		next = next[min(1, len(next)-1):]
+		return true
+	})
+	mb := open(t, config(t, s.addr))
+	got, cur := drain(t, mb, start(t, mb))
+	same(t, "the first walk", got, "INBOX 1@x", "INBOX 2@x")
+
+	s.put(3)
+	s.set(func(s *script) { delete(s.mails, 2) }) // between STATUS and SELECT
+	messages, next = 3, []int{4, 5}               // and mail 4 comes behind SELECT
+	page, err := mb.Next(t.Context(), cur, window())
+	if err != nil || len(page.Messages) != 1 {
+		t.Fatalf("the poll: %d messages, %v", len(page.Messages), err)
+	}
+	s.put(4)
+	got, _ = drain(t, mb, page.Next)
+	same(t, "the next poll", got, "INBOX 4@x")
+}
+
 func TestFoldersOnCourierLieBelowINBOX(t *testing.T) {
 	c := testutil.StartCourier(t, testutil.CourierOptions{})
 	for _, folder := range []string{"Sent", "Junk", "Trash", "Trash.gone", "Drafts", "Kunden", "Kunden.2026", "Privat.Arzt"} {

@@ -116,7 +116,7 @@ func windowed(validity, next uint32, since int64) *place {
 // taken moves the place: every UID below next is decided.
 func (p *place) taken(next uint32) {
 	p.Next = max(p.Next, next)
-	if p.Until != 0 && p.Next >= p.Until {
+	if p.Next > 1 && p.Next >= p.Until {
 		p.Until, p.Since = 0, 0
 	}
 }
@@ -129,11 +129,20 @@ func (p *place) untouched() bool { return p.Validity != 0 && p.Next == 1 }
 // renumber puts an untouched place under another numbering: what was to be walked
 // of a window still is, and what was all new still is.
 func (p *place) renumber(validity, next uint32) {
-	if p.Until != 0 {
-		*p = *windowed(validity, next, p.Since)
+	if p.Since != 0 {
+		*p = *again(validity, next, p.Since)
 		return
 	}
 	*p = place{Validity: validity, Next: 1}
+}
+
+// again makes the place of a folder whose numbering was lost. It keeps since also
+// while the folder shows no mail: a mail store that was unmounted for a moment
+// comes back with all of it, under yet another numbering.
+func again(validity, next uint32, since int64) *place {
+	p := windowed(validity, next, since)
+	p.Since = since
+	return p
 }
 
 // due tells whether a gap is to be tried at now.

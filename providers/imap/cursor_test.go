@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,28 @@ func TestSpans(t *testing.T) {
 		if got := tt.p.spans(tt.next); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A mail store that is unmounted for a moment shows empty folders, and then all its
+// mail, each time under another numbering. Only the window of it is walked.
+func TestAFolderThatWasEmptyForAMomentIsWalkedByItsWindow(t *testing.T) {
+	p := &poll{w: providers.Window{Since: time.Unix(1000, 0)}, cur: &cursor{Since: 500, Folders: map[string]*place{"INBOX": {Validity: 7, Next: 300_000}}}}
+	gone := status{validity: 8, next: 1, counted: true}
+	back := status{validity: 9, next: 300_001, messages: 300_000, counted: true}
+	if p.hasNews(&folder{name: "INBOX", status: gone}) || p.reset == "" {
+		t.Errorf("unmounted: reset %q, or something to open", p.reset)
+	}
+	p.reset = ""
+	if !p.hasNews(&folder{name: "INBOX", status: back}) || p.reset == "" {
+		t.Errorf("mounted again: reset %q, or nothing to open", p.reset)
+	}
+	if got, want := *p.cur.Folders["INBOX"], (place{Validity: 9, Next: 1, Until: 300_001, Since: 1000}); !reflect.DeepEqual(got, want) {
+		t.Errorf("the walk stands at %+v, want %+v", got, want)
+	}
+	p.cur.Folders["INBOX"].taken(300_001)
+	if pl := p.cur.Folders["INBOX"]; pl.Since != 0 || pl.Until != 0 {
+		t.Errorf("after it: %+v", pl)
 	}
 }
 

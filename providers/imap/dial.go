@@ -70,9 +70,10 @@ func (p *Provider) protect(ctx context.Context, raw net.Conn) (conn net.Conn, gr
 	}
 	c := tls.Client(raw, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
+		p.cfg.Server.failed()
 		return nil, false, tlsError(err)
 	}
-	p.exchanged(cfg.CurvePreferences, c.ConnectionState().CurveID)
+	p.cfg.Server.exchanged(cfg.CurvePreferences, c.ConnectionState().CurveID)
 	return c, greeted, nil
 }
 

@@ -415,7 +415,7 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 	s := newScript(t)
 	addr, caFile, resumed := tlsFront(t, s.addr, &tls.Config{})
 	cfg := config(t, addr)
-	cfg.TLS, cfg.CAFile, cfg.Sessions = imap.TLSImplicit, caFile, tls.NewLRUClientSessionCache(4)
+	cfg.TLS, cfg.CAFile, cfg.Server = imap.TLSImplicit, caFile, imap.NewServer()
 	for i, user := range []string{"rita", "rita", "bob"} { // mailboxes of one host share them
 		cfg.Username = user
 		mb := open(t, cfg)

@@ -41,7 +41,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -85,9 +84,10 @@ type Config struct {
 	// CAs keeps what CAFile held. Share it between all mailboxes. Nil: the provider
 	// keeps its own.
 	CAs *CAs
-	// Sessions keeps TLS sessions, so that the next poll resumes one. Share it
-	// between the mailboxes of a host. Nil: the provider keeps its own.
-	Sessions tls.ClientSessionCache
+	// Server is what is known of the server's TLS. Share it between the mailboxes of
+	// a server, so that one poll resumes the session of another. Nil: the provider
+	// keeps its own.
+	Server *Server
 
 	Username string
 	// Auth is password when empty.
@@ -134,20 +134,15 @@ const Name = "imap"
 // Provider opens sessions with one mailbox. It remembers between sessions only
 // what is cheap to learn again.
 type Provider struct {
-	cfg      Config
-	ignored  []string // IgnoreFolders, folded
-	sessions tls.ClientSessionCache
-	notices  *providers.Notices
+	cfg     Config
+	ignored []string // IgnoreFolders, folded
+	notices *providers.Notices
 
 	// selects tells that EXAMINE cannot be trusted here; learnt, never unlearnt.
 	selects atomic.Bool
 	// deaf tells that the server refuses to search for addresses, or takes for
 	// ever; learnt, never unlearnt.
 	deaf atomic.Bool
-
-	// declined is when the server last declined a hybrid key exchange, in Unix
-	// seconds; see exchanges.
-	declined atomic.Int64
 }
 
 var _ providers.Opener = (*Provider)(nil)
@@ -162,10 +157,7 @@ const (
 // New makes a provider. It does no I/O; Open reports what is wrong with cfg.
 func New(cfg Config) *Provider {
 	setDefaults(&cfg)
-	p := &Provider{cfg: cfg, sessions: cfg.Sessions, notices: providers.NewNotices(cfg.Logger, Name)}
-	if p.sessions == nil {
-		p.sessions = tls.NewLRUClientSessionCache(2)
-	}
+	p := &Provider{cfg: cfg, notices: providers.NewNotices(cfg.Logger, Name)}
 	for _, name := range cfg.IgnoreFolders {
 		p.ignored = append(p.ignored, foldName(name))
 	}
@@ -199,6 +191,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.CAs == nil {
 		cfg.CAs = new(CAs)
+	}
+	if cfg.Server == nil {
+		cfg.Server = NewServer()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -268,9 +263,9 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 	t := &tls.Config{
 		ServerName:         p.cfg.Host,
 		MinVersion:         tls.VersionTLS12,
-		ClientSessionCache: p.sessions,
+		ClientSessionCache: p.cfg.Server.sessions,
 		NextProtos:         []string{"imap"}, // RFC 7301, registered; foils cross-protocol tricks
-		CurvePreferences:   p.exchanges(),
+		CurvePreferences:   p.cfg.Server.exchanges(),
 	}
 	if p.cfg.CAFile == "" {
 		return t, nil
@@ -280,38 +275,6 @@ func (p *Provider) tlsConfig() (*tls.Config, error) {
 		return nil, classed(providers.ClassConfig, "reading the CA file: %w", err)
 	}
 	return t, nil
-}
-
-// offerEvery is how often a hybrid key exchange is offered to a server that
-// declines it.
-const offerEvery = time.Hour
-
-// exchanges lists the key exchanges to offer; nil means all that Go has, which
-// prefers the hybrids of ML-KEM and an elliptic curve. They are not given up for
-// speed: whoever records a session today must not read its password with a
-// quantum computer one day. But a server without them (OpenSSL before 3.5) takes
-// the curve alone, whatever is offered, and then a twentieth of the processor time
-// of a poll, and a quarter of its garbage, went into a key that nobody uses and a
-// hello three times as long. So such a server is offered the curves alone, X25519
-// first, until it is time to ask again. Nobody on the way can make us believe that
-// it declined: the handshake proves what was offered and taken (RFC 8446 §4.4).
-func (p *Provider) exchanges() []tls.CurveID {
-	if time.Since(time.Unix(p.declined.Load(), 0)) < offerEvery {
-		return curves()
-	}
-	return nil
-}
-
-// exchanged notes what a server took that was offered everything.
-func (p *Provider) exchanged(offered []tls.CurveID, took tls.CurveID) {
-	if offered == nil && slices.Contains(curves(), took) {
-		p.declined.Store(time.Now().Unix())
-	}
-}
-
-// curves are the key exchanges without ML-KEM.
-func curves() []tls.CurveID {
-	return []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 }
 
 // Open connects and logs in: two round trips after TCP and TLS.

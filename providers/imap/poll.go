@@ -96,6 +96,9 @@ func (p *poll) place(name string, validity, next uint32) *place {
 		// counts, so the walk begins where the very first one did.
 		pl = windowed(validity, next, p.cur.Since)
 	case pl.Validity != validity && pl.untouched():
+		if pl.Since != 0 && pl.Until == 0 {
+			p.reset = "UIDVALIDITY changed"
+		}
 		pl.renumber(validity, next)
 	case pl.Validity != validity:
 		pl = p.anew(validity, next, "UIDVALIDITY changed")
@@ -111,7 +114,7 @@ func (p *poll) place(name string, validity, next uint32) *place {
 
 func (p *poll) anew(validity, next uint32, cause string) *place {
 	p.reset = cause
-	return windowed(validity, next, p.w.Since.Unix())
+	return again(validity, next, p.w.Since.Unix())
 }
 
 // findRenamed recognises a folder that has another name now by its UIDVALIDITY

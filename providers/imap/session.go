@@ -261,6 +261,11 @@ func (s *session) reopen(f *folder, data *imap.SelectData, selects bool, want fu
 	if err := s.statusOf([]*folder{f}); err != nil {
 		return nil, err
 	}
+	if f.status.validity == old.validity && old.next != 0 {
+		// Some servers show an open folder as it was and count in STATUS what came
+		// since. Below the first UIDNEXT everything is shown, or gone.
+		f.status.next = min(f.status.next, old.next)
+	}
 	if !selects && f.status.validity != 0 && f.status.validity != data.UIDValidity && f.status.validity == old.validity {
 		s.p.selects.Store(true)
 		return nil, errUnstable

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -72,5 +73,34 @@ func TestAKeptRowDoesNotHideDamage(t *testing.T) {
 		if _, err := s.Mailbox(t.Context(), "rita"); !errors.As(err, &damage) || damage.Reason != Corrupt {
 			t.Errorf("reading a damaged row: %v", err)
 		}
+	}
+}
+
+func TestFewRowsAreKept(t *testing.T) {
+	s, err := Open(Options{Path: filepath.Join(t.TempDir(), "kept.db"), Keys: Keys{Current: NewKey()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.update(t.Context(), func(t *tx) error {
+		for i := range 2 * maxKept {
+			t.putMailbox(store.Mailbox{ID: fmt.Sprint(i)})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * maxKept {
+		if m, err := s.Mailbox(t.Context(), fmt.Sprint(i)); err != nil || m.ID != fmt.Sprint(i) {
+			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+	n := 0
+	for range s.mailboxes.rows.Range {
+		n++
+	}
+	if n > maxKept {
+		t.Errorf("%d rows are kept", n)
 	}
 }

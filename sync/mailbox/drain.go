@@ -129,9 +129,13 @@ func (p *pass) take(ctx context.Context, row store.Mailbox, walk store.WalkState
 	b.State.Cursor = string(page.Next)
 	b.State.Scanned += uint64(len(page.Messages))
 	b.State.Matched += uint64(len(b.Messages))
-	change, err := p.restart(ctx, row, page, since)
-	if err != nil {
-		return walk, err
+	change := p.owing(row, page, since)
+	if page.Reset != "" && change != nil {
+		// A walk of the day that runs has not seen what came since it was listed, so
+		// it begins again too.
+		if err := p.drop(ctx, taskLookBack); err != nil {
+			return walk, err
+		}
 	}
 	if !page.More && succeeded(&row) {
 		change = both(change, func(r *store.Mailbox) { succeeded(r) })

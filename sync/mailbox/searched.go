@@ -53,30 +53,21 @@ func (p *pass) owe(r *store.Mailbox, since time.Time) {
 	}
 }
 
-// restart is what a page of the main walk changes in the mailbox's row: nothing,
-// unless the window begins again there, or began for the first time before anybody
-// noted it (as another version of this program did, or without WalkEvery). A walk
-// of the day that runs has not seen what came since it was listed, so a window
-// that begins again ends it.
-func (p *pass) restart(ctx context.Context, row store.Mailbox, page providers.Page, since time.Time) (func(*store.Mailbox), error) {
+// owing is what a page of the main walk makes the mailbox owe: the window, if it
+// begins again there, or began for the first time before anybody noted it (as
+// another version of this program did, or without WalkEvery). Nil: nothing.
+func (p *pass) owing(row store.Mailbox, page providers.Page, since time.Time) func(*store.Mailbox) {
 	first := row.LastSuccess.IsZero() && row.OwedSince.IsZero()
 	if !p.cfg.hinted() || page.Reset == "" && !first {
-		return nil, nil
+		return nil
 	}
-	change := func(r *store.Mailbox) { p.owe(r, since) }
-	if page.Reset == "" {
-		return change, nil
-	}
-	return change, p.drop(ctx, taskLookBack)
+	return func(r *store.Mailbox) { p.owe(r, since) }
 }
 
 // unsearched ends the search of a mailbox where the server is not asked any more:
 // its address must not stand in the store for ever.
 func (p *pass) unsearched(ctx context.Context, row store.Mailbox) error {
-	if row.Searched == 0 {
-		return nil
-	}
-	if err := p.drop(ctx, taskSearch); err != nil {
+	if err := p.drop(ctx, taskSearch); err != nil || row.Searched == 0 {
 		return err
 	}
 	return p.change(ctx, func(r *store.Mailbox) { r.Searched = 0 })

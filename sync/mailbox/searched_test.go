@@ -240,11 +240,18 @@ func TestReconcileAfterAPurgeBesideASearch(t *testing.T) {
 
 // Where the server is not asked any more, no search stands in the store.
 func TestASearchEndsWithTheAsking(t *testing.T) {
+	t.Run("after another one", func(t *testing.T) { searchEnds(t, true) })
+	t.Run("the first one", func(t *testing.T) { searchEnds(t, false) })
+}
+
+func searchEnds(t *testing.T, another bool) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := asking(t)
 		w.pass()
-		w.candidate("omar", "omar@example.net")
-		w.pass()
+		if another {
+			w.candidate("omar", "omar@example.net")
+			w.pass()
+		}
 		w.leave(store.Walk{Mailbox: "rita", Task: "search"}, store.WalkState{Started: time.Now(), Addresses: []string{"omar@example.net"}, Revision: 1})
 		w.searches = false
 		w.pass()

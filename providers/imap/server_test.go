@@ -24,14 +24,27 @@ func TestHybridKeyExchangeIsOfferedAgain(t *testing.T) {
 		{0, with, true},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		p := New(Config{})
+		srv := NewServer()
 		for i, s := range steps {
 			time.Sleep(s.after)
-			offered := p.exchanges()
+			offered := srv.exchanges()
 			if got := offered == nil; got != s.offers {
 				t.Errorf("step %d: offered %v", i, got)
 			}
-			p.exchanged(offered, s.takes)
+			srv.exchanged(offered, s.takes)
 		}
 	})
+}
+
+// A server that takes nothing else any more is not refused until tomorrow.
+func TestHybridKeyExchangeIsOfferedAfterAFailure(t *testing.T) {
+	srv := NewServer()
+	srv.exchanged(srv.exchanges(), tls.X25519)
+	if srv.exchanges() == nil {
+		t.Fatal("a server that declined is offered everything at once")
+	}
+	srv.failed()
+	if srv.exchanges() != nil {
+		t.Error("after a failed handshake not everything is offered")
+	}
 }
