@@ -126,7 +126,7 @@ type ThrottledError struct {
 
 func (e *ThrottledError) Error() string {
 	if e.After > 0 {
-		return fmt.Sprintf("throttled for %v: %v", e.After, e.Err)
+		return fmt.Sprintf("throttled for %v: %v", e.After.Round(time.Second), e.Err)
 	}
 	return fmt.Sprintf("throttled: %v", e.Err)
 }

@@ -78,6 +78,9 @@ func (c *Courier) load(ctx context.Context) error {
 	c.shown = shown{state: state, reason: reason}
 	c.mu.Unlock()
 	c.kept, c.loaded = e, true
+	if state == StateDisabled {
+		c.log.Error("the webhook is off since before the start; `mailsyncd webhook resume` switches it on", "event", "webhook_disabled", "reason", reason)
+	}
 	return nil
 }
 

@@ -165,7 +165,7 @@ source  file
 		`[{"kind":"candidate","ref":"8","state":"active","emails":["otto@example.net"],"jobs":[],"rev":"12","source":"put","matched":false,"inactive":"no_jobs"}]`)
 	c.run(t, "directory", "show", "9").want(t, "no record", exitFailed, "",
 		"mailsyncd: there is no record with this ref; check its spelling, or whether it was purged\n")
-	c.run(t, "directory", "delete", "candidate", "8").want(t, "delete", exitDone, "candidate 8 deleted\n", "")
+	c.run(t, "directory", "delete", "candidate", "8").want(t, "delete", exitDone, "candidate 8 deleted; if it still stands in the directory file, the next reading brings it back\n", "")
 	if d.deleted != "candidate 8" {
 		t.Errorf("the daemon deleted %q", d.deleted)
 	}

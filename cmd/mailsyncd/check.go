@@ -16,6 +16,7 @@ import (
 	"mailsyncd/directory"
 	"mailsyncd/matcher"
 	"mailsyncd/providers"
+	"mailsyncd/providers/gmail"
 	"mailsyncd/providers/imap"
 	"mailsyncd/store/bolt"
 	"mailsyncd/sync/mailbox"
@@ -76,6 +77,7 @@ func check(ctx context.Context, out io.Writer, file string, connect bool) error 
 	c.say("secrets.key_file", err, "%s", cfg.Secrets.KeyFile)
 	c.files(cfg)
 	c.gmail(cfg)
+	c.googleFiles(cfg)
 	snap := c.directory(cfg.Directory.File)
 	poster, err := newPoster(cfg)
 	c.say("webhook", err, "signed with %s", cfg.Webhook.SecretFile)
@@ -242,6 +244,26 @@ func (c *checker) gmail(cfg *config.Config) {
 		if modes[mode] > 0 {
 			c.say("gmail mode "+string(mode), nil, "%s", trade(mode))
 		}
+	}
+}
+
+// googleFiles looks into every key and client file, each once. Those that cannot be
+// read are named with the other files.
+func (c *checker) googleFiles(cfg *config.Config) {
+	seen := map[string]bool{}
+	for i := range cfg.Mailboxes {
+		m := &cfg.Mailboxes[i]
+		secret, err := config.ReadSecret(m.SecretFile())
+		if m.Provider != config.ProviderGmail || seen[m.SecretFile()] || err != nil {
+			continue
+		}
+		seen[m.SecretFile()] = true
+		if m.Gmail.ServiceAccountFile != "" {
+			err = gmail.CheckServiceAccountKey([]byte(secret.Reveal()))
+		} else {
+			_, err = gmail.ParseClient([]byte(secret.Reveal()))
+		}
+		c.say("google", err, "%s", m.SecretFile())
 	}
 }
 

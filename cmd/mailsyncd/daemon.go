@@ -218,6 +218,7 @@ func (d *daemon) work(ctx context.Context) error {
 	g.Go(func() error { return d.followUsers(ctx) })
 	g.Go(func() error { return d.watchFiles(ctx) })
 	g.Go(func() error { return d.maintain(ctx) })
+	g.Go(func() error { return d.noteQuota(ctx) })
 	if d.dry == nil {
 		g.Go(func() error { return d.checkStore(ctx) })
 		g.Go(func() error { return d.eraseLeftovers(ctx) })

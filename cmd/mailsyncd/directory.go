@@ -58,6 +58,8 @@ func matchedText(r admin.Record) string {
 		return ""
 	case r.Matched:
 		return "yes"
+	case r.Inactive == "":
+		return "no"
 	default:
 		return "no: " + r.Inactive
 	}
@@ -132,7 +134,9 @@ func newDirectoryDeleteCommand(env *environment) *cobra.Command {
 		Use:   "delete KIND REF",
 		Short: "delete a record; a candidate is purged at once",
 		Long: `Deletes a record of the kind candidate, job or user. A candidate is purged at
-once, from the ledger and from every event, and the ATS is told.`,
+once, from the ledger and from every event, and the ATS is told. A record that
+still stands in directory.file comes back when the file is next read: delete it in
+the ATS first.`,
 		Args: wants(2, 2, "KIND REF"),
 	}
 	return withDaemon(env, cmd, func(ctx context.Context, c *admin.Client, args []string) (answer, error) {
@@ -142,7 +146,9 @@ once, from the ledger and from every event, and the ATS is told.`,
 		}
 		err := c.DeleteRecord(ctx, args[0], args[1])
 		deleted := map[string]string{"deleted": args[0] + " " + args[1]}
-		return answer{value: deleted, text: func(p *page) { p.line("%s %s deleted", args[0], args[1]) }}, err
+		return answer{value: deleted, text: func(p *page) {
+			p.line("%s %s deleted; if it still stands in the directory file, the next reading brings it back", args[0], args[1])
+		}}, err
 	})
 }
 

@@ -190,7 +190,7 @@ func lookBackText(c admin.ExplainedCandidate) string {
 	if c.LookBackLeftOut > 0 {
 		text += fmt.Sprintf(" and %d more", c.LookBackLeftOut)
 	}
-	return text + "; the next pass of each does it"
+	return text + "; the next pass of each does it, in Gmail the walk of the day"
 }
 
 func (p *page) explainedAddress(a admin.ExplainedAddress) {

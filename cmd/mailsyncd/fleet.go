@@ -295,6 +295,11 @@ func entry(cfg config.Mailbox, row store.Mailbox) schedule.Entry {
 		Host: pacedHost(cfg), Interval: cfg.Interval,
 		LastSuccess: row.LastSuccess, NotBefore: row.RetryAt, Tries: row.Tries,
 	}
+	if cfg.Provider == config.ProviderGmail && row.Class == string(providers.ClassThrottled) {
+		// The limiter knows how long, and with which budget, better than a row of an
+		// earlier process.
+		e.NotBefore, e.Tries = time.Time{}, 0
+	}
 	if row.State == store.MailboxUnauthorized && !changedSince(cfg.SecretFile(), row.Since) {
 		e.Parked, e.ProbeAfter = true, probeEvery
 	}

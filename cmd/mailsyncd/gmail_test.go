@@ -333,9 +333,15 @@ func TestTheDaysQuotaSurvivesARestart(t *testing.T) {
 	if now := w.google.Usage().Units; now > spent+40 {
 		t.Errorf("%d units were spent, and then %d more: the budget of a day is %d", spent, now-spent, spent+40)
 	}
-	if got := w.console.run(t, "status", "--mailbox", "sam"); !strings.Contains(got.stdout, "quota of Gmail units") {
+	if got := w.console.run(t, "status", "--mailbox", "sam"); !strings.Contains(got.stdout, "quota of Gmail units is spent for now (google.project_per_day)") {
 		t.Errorf("status does not say that the quota is spent:\n%s", got.stdout)
 	}
+
+	w.stop() // with a larger one nobody has to resume the mailbox
+	w.write("config.yaml", strings.Replace(w.read("config.yaml"), fmt.Sprintf("project_per_day: %d", spent+40), "project_per_day: 100000", 1))
+	w.start()
+	w.await("its pause ended with the old budget", func() bool { return w.console.run(t, "sync", "sam").code == exitDone })
+	w.awaitReceived("both: rita sam", "late: sam", "later: sam", "rita-only: rita", "sam-only: sam")
 	w.leaksNothing()
 }
 
@@ -371,6 +377,16 @@ func TestConnect(t *testing.T) {
 	})
 	if got := w.console.run(t, "sync", "sam"); got.code != exitDone {
 		t.Errorf("a poll afterwards: %s%s", got.stdout, got.stderr)
+	}
+
+	w.google.ResetUsage()
+	if got := w.console.run(t, "mailbox", "forget", "sam", "--yes"); got.code != exitDone {
+		t.Fatalf("forget: %s%s", got.stdout, got.stderr)
+	}
+	w.console.run(t, "sync", "sam")
+	w.await("a forgotten consent opens nothing more", func() bool { return w.state("sam") == store.MailboxUnauthorized })
+	if n := w.google.Usage().Total(); n != 0 {
+		t.Errorf("Google was asked %d times with a consent that was erased", n)
 	}
 	w.leaksNothing()
 }
@@ -551,6 +567,10 @@ func TestCheckOfGmailMailboxes(t *testing.T) {
 	}
 	if got.code != exitDone {
 		t.Errorf("exit code %d: %s", got.code, got.stderr)
+	}
+	w.write("client.json", `{"web":{"client_id":"x"}}`)
+	if got := w.console.run(t, "check", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, `!!  google: this is not the file of an OAuth client of the type "Desktop app"`) {
+		t.Errorf("with a client of another type: exit code %d:\n%s", got.code, got.stdout)
 	}
 	w.google.Delegate()
 	if got := w.console.run(t, "check", "--connect", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, "!!  mailbox tim: ") {

@@ -136,7 +136,7 @@ state      active
 matched    yes
 jobs       job_9 open, job_4 archived
 mails      12 delivered, 1 pending, 0 held, 0 dead
-look-back  old mail is not walked yet in rita, tom and 4 more; the next pass of each does it
+look-back  old mail is not walked yet in rita, tom and 4 more; the next pass of each does it, in Gmail the walk of the day
 
 nora@example.net: mail from it matches; also an address of cand_7
 

@@ -24,7 +24,7 @@ const (
 
 // maintain applies retention: payloads of delivered events, dead letters, cursors
 // of removed mailboxes and credentials of suspended ones go when their time is
-// over. It also notes what was spent of Google's quota.
+// over.
 func (d *daemon) maintain(ctx context.Context) error {
 	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
@@ -41,10 +41,29 @@ func (d *daemon) maintain(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("retention could not be applied; it is tried again", "event", "retention_failed", "err", err)
 		}
-		if err := d.google.remember(ctx, d.store); err != nil && ctx.Err() == nil {
-			d.log.Warn("what was spent of Google's daily quota could not be noted; after a restart it would count as unspent", "event", "quota_unnoted", "err", err)
-		}
 		timer.Reset(maintainEvery)
+	}
+}
+
+// noteEvery bounds what a crash forgets of the spending of Google's daily quota.
+const noteEvery = time.Minute
+
+// noteQuota notes what was spent of Google's quota, while something is.
+func (d *daemon) noteQuota(ctx context.Context) error {
+	tick := time.NewTicker(noteEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		switch err := d.google.remember(ctx, d.store); {
+		case errors.Is(err, store.ErrUnusable):
+			return err
+		case err != nil && ctx.Err() == nil:
+			d.log.Warn("what was spent of Google's daily quota could not be noted; after a crash it would count as unspent", "event", "quota_unnoted", "err", err)
+		}
 	}
 }
 

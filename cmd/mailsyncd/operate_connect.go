@@ -37,7 +37,7 @@ func (d mailboxDesk) connectable(id string) (config.Mailbox, error) {
 	m, ok := d.cfg.Load().Mailbox(id)
 	switch {
 	case !ok:
-		return m, admin.NotFound("no mailbox %q in the configuration; `mailsyncd status` lists them", id)
+		return m, admin.NotFound("no mailbox %q in the configuration; `mailsyncd mailbox list` lists them", id)
 	case m.Provider != config.ProviderGmail:
 		return m, admin.Conflict("mailbox %q is read over IMAP and needs no consent; to read it through Google's API, give it a gmail block with a client_file", id)
 	case m.Gmail.ServiceAccountFile != "":

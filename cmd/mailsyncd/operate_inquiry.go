@@ -153,15 +153,21 @@ func (d *daemon) failed(ctx context.Context, id string, err error) admin.FailedM
 		}
 		return admin.FailedMailbox{Mailbox: id, Error: err.Error()}
 	case errors.Is(err, schedule.ErrAsked):
-		return failedAs(id, providers.ClassThrottled, err)
+		return d.failedAs(id, providers.ClassThrottled, err)
 	case errors.Is(err, mailbox.ErrNotReady), errors.Is(err, store.ErrFull), errors.Is(err, schedule.ErrStopped):
 		return admin.FailedMailbox{Mailbox: id, Error: err.Error()}
 	}
-	return failedAs(id, providers.Classify(err), err)
+	return d.failedAs(id, providers.Classify(err), err)
 }
 
-func failedAs(id string, class providers.Class, err error) admin.FailedMailbox {
-	return admin.FailedMailbox{Mailbox: id, Class: string(class), Error: err.Error(), Action: mailbox.Action(class)}
+func (d *daemon) failedAs(id string, class providers.Class, err error) admin.FailedMailbox {
+	return admin.FailedMailbox{Mailbox: id, Class: string(class), Error: err.Error(), Action: d.action(id, class)}
+}
+
+// action says what to do about a failure of a mailbox, by its provider.
+func (d *daemon) action(id string, class providers.Class) string {
+	m, _ := d.cfg.Load().Mailbox(id)
+	return mailbox.ActionFor(string(m.Provider), class)
 }
 
 // unpolled says what makes a mailbox polled again, by the state it is in.

@@ -130,10 +130,14 @@ const expirySlack = time.Minute
 // one at the same time wait for one fetch.
 type cached struct {
 	fetch func(context.Context) (*oauth2.Token, error)
-	scope string
-	meter *providers.Meter
-	turn  chan struct{} // holds the right to look and fetch
-	token *oauth2.Token
+	// source, if not nil, tells what a token is fetched with: one that came from
+	// something else is not given out.
+	source func(context.Context) (RefreshToken, error)
+	scope  string
+	meter  *providers.Meter
+	turn   chan struct{} // holds the right to look and fetch
+	token  *oauth2.Token
+	from   RefreshToken // what token was fetched with
 }
 
 func newCached(scope string, m *providers.Meter, fetch func(context.Context) (*oauth2.Token, error)) *cached {
@@ -148,7 +152,11 @@ func (c *cached) Token(ctx context.Context, refused string) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if t := c.token; t != nil && t.AccessToken != refused && time.Until(t.Expiry) > expirySlack {
+	from, err := c.sourceNow(ctx)
+	if err != nil {
+		return "", err
+	}
+	if t := c.token; t != nil && c.from == from && t.AccessToken != refused && time.Until(t.Expiry) > expirySlack {
 		return t.AccessToken, nil
 	}
 	c.token = nil
@@ -157,8 +165,18 @@ func (c *cached) Token(ctx context.Context, refused string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.from, err = c.sourceNow(ctx); err != nil { // it may have been rotated
+		return "", err
+	}
 	c.token = t
 	return t.AccessToken, nil
+}
+
+func (c *cached) sourceNow(ctx context.Context) (RefreshToken, error) {
+	if c.source == nil {
+		return "", nil
+	}
+	return c.source(ctx)
 }
 
 func (c *cached) renew(ctx context.Context) (*oauth2.Token, error) {
@@ -195,9 +213,12 @@ func (cfg ServiceAccountConfig) fetch(ctx context.Context) (*oauth2.Token, error
 	if err != nil {
 		return nil, classed(providers.ClassConfig, "reading the key of the service account: %w", err)
 	}
+	if err := CheckServiceAccountKey(file); err != nil {
+		return nil, err
+	}
 	key, err := google.JWTConfigFromJSON(file, cfg.Mode.Scope())
-	if err != nil || !isPrivateKey(key.PrivateKey) {
-		return nil, classed(providers.ClassConfig, "the key of the service account is not a JSON key file; create one in the Google Cloud console")
+	if err != nil {
+		return nil, classed(providers.ClassConfig, "reading the key of the service account: %w", err)
 	}
 	key.Subject = cfg.Subject
 	t, err := key.TokenSource(withHTTP(ctx, cfg.Transport)).Token()
@@ -205,6 +226,16 @@ func (cfg ServiceAccountConfig) fetch(ctx context.Context) (*oauth2.Token, error
 		return nil, tokenError(ctx, err, serviceAccountHints)
 	}
 	return t, nil
+}
+
+// CheckServiceAccountKey says what is wrong with a JSON key file, without asking
+// Google.
+func CheckServiceAccountKey(file []byte) error {
+	key, err := google.JWTConfigFromJSON(file)
+	if err != nil || !isPrivateKey(key.PrivateKey) {
+		return classed(providers.ClassConfig, "the key of the service account is not a JSON key file; create one in the Google Cloud console")
+	}
+	return nil
 }
 
 // isPrivateKey tells whether this is an RSA key as a key file holds it. Without
@@ -232,11 +263,14 @@ type UserConfig struct {
 }
 
 // User makes the credential of one mailbox from its user's consent. The refresh
-// token is read from the store whenever an access token is needed, so that a
-// new consent counts as soon as it is there.
+// token is read from the store whenever an access token is needed, so that a new
+// consent counts as soon as it is there, and one that was erased opens nothing
+// from then on.
 func User(cfg UserConfig) Credential {
 	u := &user{cfg: cfg}
-	return newCached(cfg.Mode.Scope(), cfg.Meter, u.fetch)
+	c := newCached(cfg.Mode.Scope(), cfg.Meter, u.fetch)
+	c.source = u.load
+	return c
 }
 
 type user struct {

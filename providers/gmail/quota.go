@@ -154,12 +154,12 @@ func (l *Limiter) Take(ctx context.Context, key string, c Call) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		wait := l.try(key, units, time.Now())
+		wait, budget := l.try(key, units, time.Now())
 		if wait == 0 {
 			return nil
 		}
 		if time.Now().Add(wait).After(deadline) {
-			return &providers.ThrottledError{After: wait, Err: errors.New("the quota of Gmail units is spent for now; the work goes on by itself")}
+			return &providers.ThrottledError{After: wait, Err: fmt.Errorf("the quota of Gmail units is spent for now (%s); the work goes on by itself", budget)}
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err
@@ -179,21 +179,32 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // try spends the units of all three budgets at once, or of none and says how
-// long to wait. Spending ahead of time would let a budget refill before the
+// long to wait, and for which of them. Spending ahead of time would let a budget refill before the
 // call is made, and two bursts meet within one minute.
-func (l *Limiter) try(key string, units int, now time.Time) time.Duration {
+func (l *Limiter) try(key string, units int, now time.Time) (wait time.Duration, budget string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweep(now)
 	user := l.user(key, now)
-	wait := max(user.wait(units, now), l.project.wait(units, now), l.day.wait(units, now))
+	for _, b := range []struct {
+		name string
+		wait time.Duration
+	}{
+		{"google.user_per_minute", user.wait(units, now)},
+		{"google.project_per_minute", l.project.wait(units, now)},
+		{"google.project_per_day", l.day.wait(units, now)},
+	} {
+		if b.wait > wait {
+			wait, budget = b.wait, b.name
+		}
+	}
 	if wait > 0 {
-		return wait
+		return wait, budget
 	}
 	user.level -= float64(units)
 	l.project.level -= float64(units)
 	l.day.spend(units)
-	return 0
+	return 0, ""
 }
 
 func (l *Limiter) user(key string, now time.Time) *bucket {

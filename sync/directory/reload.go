@@ -91,8 +91,13 @@ type sweep struct {
 func (s *sweep) run(ctx context.Context, src *source) error {
 	f, stop := src.feed(ctx, s.kind)
 	defer stop()
+	had := s.meta.Complete[s.kind]
 	delete(s.meta.Complete, s.kind)
 	if len(f.entries) == 0 {
+		if had && s.complete {
+			s.k.cfg.Logger.Warn("the directory file has no record any more of a kind that it had; it says nothing of them, and all stay as they are",
+				"event", "directory_kind_absent", "kind", s.kind)
+		}
 		return s.skip(ctx)
 	}
 	if s.complete {

@@ -148,6 +148,10 @@ func TestAFileSweepsOnlyItsKindsAndItsRecords(t *testing.T) {
 	if st := w.keeper.Status(); st.Missing != 0 || st.Jobs != 3 || st.Users != 1 {
 		t.Errorf("swept: %+v", st)
 	}
+	w.take(cands(0, 10)...)
+	if told := strings.Count(w.log.String(), "event=directory_kind_absent"); told != 2 {
+		t.Errorf("told %d times that a kind is gone, want once of jobs and once of users", told)
+	}
 	w.take(append(cands(0, 9), job("j", "open"))...)
 	if st := w.keeper.Status(); st.Missing != 2 {
 		t.Errorf("c009 and k should be missing: %+v", st)

@@ -84,9 +84,9 @@ func ActionFor(provider string, c providers.Class) string {
 	}
 	switch c {
 	case providers.ClassUnauthorized:
-		return "do what the error says; a mailbox that its user connects: `mailsyncd connect`; one of a service account is tried again as soon as its key file changes"
+		return "`mailsyncd status --mailbox ID` shows the error. A mailbox that its user connects: `mailsyncd connect ID`; one of a service account: mend its key or its delegation, then `mailsyncd mailbox resume ID`"
 	case providers.ClassThrottled:
-		return "nothing: Google's quota is spent for now, and the mailbox goes on by itself; see google in the configuration if it repeats"
+		return "Google's quota is spent for now: the mailbox goes on by itself, or at once with `mailsyncd mailbox resume ID`; see google in the configuration if it repeats"
 	case providers.ClassNetwork, providers.ClassTLS:
 		return "check that gmail.googleapis.com and oauth2.googleapis.com can be reached from this machine"
 	}
