@@ -110,7 +110,7 @@ func (d *daemon) openStore(cfg *config.Config) error {
 	}
 	keys, err := bolt.LoadKeys(cfg.Secrets.KeyFile)
 	if err != nil {
-		return fmt.Errorf("secrets.key_file: %w", err)
+		return withCode(exitUsage, fmt.Errorf("secrets.key_file: %w", err)) // starting again would not help
 	}
 	if err := os.MkdirAll(filepath.Dir(cfg.Store.Path), 0o700); err != nil {
 		return fmt.Errorf("store.path: %w", err)

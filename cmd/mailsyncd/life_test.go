@@ -385,6 +385,10 @@ admin: {socket: %[1]s/s}
 	if left, err := filepath.Glob(dir + "/s*"); err != nil || len(left) != 0 {
 		t.Errorf("it made %v", left)
 	}
+	// In earnest it needs the key, and starting again and again would not bring it.
+	if code := env.run(t.Context(), []string{"serve", "--config", filepath.Join(dir, "config.yaml")}); code != exitUsage {
+		t.Errorf("without its key file: exit code %d", code)
+	}
 }
 
 // summaryReader keeps what is printed and tells when the first summary is there.
