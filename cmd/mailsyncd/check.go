@@ -77,13 +77,13 @@ func check(ctx context.Context, out io.Writer, file string, connect bool) error 
 	c.say("secrets.key_file", err, "%s", cfg.Secrets.KeyFile)
 	c.files(cfg)
 	c.gmail(cfg)
-	c.googleFiles(cfg)
 	snap := c.directory(cfg.Directory.File)
 	poster, err := newPoster(cfg)
 	c.say("webhook", err, "signed with %s", cfg.Webhook.SecretFile)
 	if snap != nil {
 		cfg, _ = cfg.WithUsers(users(snap, func(string) bool { return false }))
 	}
+	c.googleFiles(cfg)
 	switch {
 	case connect && guards != nil && snap != nil && poster != nil:
 		c.mailboxes(ctx, cfg, guards, snap)
@@ -247,8 +247,8 @@ func (c *checker) gmail(cfg *config.Config) {
 	}
 }
 
-// googleFiles looks into every key and client file, each once. Those that cannot be
-// read are named with the other files.
+// googleFiles looks into every key and client file, each once, of users' mailboxes
+// too. Those that cannot be read are named with the other files.
 func (c *checker) googleFiles(cfg *config.Config) {
 	seen := map[string]bool{}
 	for i := range cfg.Mailboxes {
@@ -263,7 +263,7 @@ func (c *checker) googleFiles(cfg *config.Config) {
 		} else {
 			_, err = gmail.ParseClient([]byte(secret.Reveal()))
 		}
-		c.say("google", err, "%s", m.SecretFile())
+		c.say("gmail file "+m.SecretFile(), err, "has what it needs")
 	}
 }
 

@@ -203,7 +203,8 @@ func (f *fleet) newBox(cfg config.Mailbox, shared settings, opener providers.Ope
 }
 
 // walkEvery is how often old mail may be walked over: at once where that is
-// cheap, and once a day where every header costs quota.
+// cheap, and once a day where every header costs quota. In search mode that walk
+// is the daily reconcile's; without one, look-backs only ask.
 func walkEvery(cfg config.Mailbox, shared settings) time.Duration {
 	if cfg.Provider == config.ProviderGmail && (cfg.Gmail.Mode == config.GmailMetadata || shared.reconcile > 0) {
 		return 24 * time.Hour

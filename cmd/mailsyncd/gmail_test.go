@@ -226,7 +226,7 @@ func (w *googleWorld) reload(settings string) {
 // leaksNothing fails if the log holds a secret or an address.
 func (w *googleWorld) leaksNothing() {
 	w.t.Helper()
-	for _, secret := range []string{"1//refresh", "ya29.", "no secret", "nora@", "sam@", "-only@"} {
+	for _, secret := range []string{"1//refresh", "ya29.", "no secret", "nora@", "sam@", "late@", "-only@", "late-"} {
 		if strings.Contains(w.log.String(), secret) {
 			w.t.Errorf("the log holds %q", secret)
 		}
@@ -311,6 +311,55 @@ func TestOneMailInGmailAndIMAPIsOneMessage(t *testing.T) {
 		t.Errorf("%d new events of matches and %d observations, want 1 of each", m, o)
 	}
 	w.leaksNothing()
+}
+
+// A candidate who comes after the mail: in metadata mode the walk of the day brings
+// it, which explain says and an operator's reconcile does not wait for; in search
+// mode the next poll does, but for what Google cannot be asked for.
+func TestALateCandidateInBothModes(t *testing.T) {
+	const late = `{"kind":"candidate","ref":"cand_late","emails":["late@example.net"]}`
+	for _, c := range []struct {
+		mode gmail.Mode
+		next []string // what the next poll brings
+	}{
+		{gmail.ModeMetadata, []string{"both: rita sam", "rita-only: rita", "sam-only: sam"}},
+		{gmail.ModeSearch, []string{"both: rita sam", "late-from: sam", "rita-only: rita", "sam-only: sam"}},
+	} {
+		t.Run(string(c.mode), func(t *testing.T) {
+			settings := "  - {id: sam, address: sam@example.com, gmail: {service_account_file: account.json, mode: " + string(c.mode) + "}}"
+			w := startGoogle(t, ritaAndSam, googleNora)
+			w.google.Delegate(c.mode.Scope())
+			for name, header := range map[string]string{
+				"late-from": "From: late@example.net", "late-sender": "From: relay@board.example\nSender: late@example.net",
+			} {
+				w.google.Account("sam@example.com").Deliver(gmailtest.ParseMail(fmt.Sprintf(
+					"%s\nTo: sam@example.com\nSubject: %s\nMessage-ID: <%s@example.net>\nDate: %s\n\n", header, name, name, time.Now().Format(time.RFC1123Z))))
+			}
+			w.reload(ritaAndSam + settings)
+			w.awaitReceived("both: rita sam", "rita-only: rita", "sam-only: sam")
+			w.directory(googleNora, late)
+			w.console.run(t, "reload")
+			if got := w.console.run(t, "sync", "sam"); got.code != exitDone {
+				t.Fatalf("sync: %s%s", got.stdout, got.stderr)
+			}
+			w.awaitReceived(c.next...)
+			got := w.console.run(t, "explain", "--message-id", "<late-sender@example.net>", "--mailbox", "sam")
+			if !strings.Contains(got.stdout, "the walk of the day does; `mailsyncd reconcile` does not wait for it") {
+				t.Errorf("explain does not say when the mail comes:\n%s%s", got.stdout, got.stderr)
+			}
+			if got := w.console.run(t, "reconcile", "--mailbox", "sam"); got.code != exitDone {
+				t.Errorf("reconcile: %s%s", got.stdout, got.stderr)
+			}
+			w.awaitReceived("both: rita sam", "late-from: sam", "late-sender: sam", "rita-only: rita", "sam-only: sam")
+			w.google.SetFault(func(gmailtest.Request) gmailtest.Fault {
+				return gmailtest.Fault{Status: http.StatusTooManyRequests, Reason: "rateLimitExceeded"}
+			})
+			if got := w.console.run(t, "reconcile", "--mailbox", "sam"); got.code == exitDone || !strings.Contains(got.stdout+got.stderr, "Google's quota is spent for now") {
+				t.Errorf("it does not advise what counts for Gmail: exit code %d, %s%s", got.code, got.stdout, got.stderr)
+			}
+			w.leaksNothing()
+		})
+	}
 }
 
 // What a Cloud project spent today counts after a restart: the daily budget is
@@ -569,9 +618,16 @@ func TestCheckOfGmailMailboxes(t *testing.T) {
 		t.Errorf("exit code %d: %s", got.code, got.stderr)
 	}
 	w.write("client.json", `{"web":{"client_id":"x"}}`)
-	if got := w.console.run(t, "check", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, `!!  google: this is not the file of an OAuth client of the type "Desktop app"`) {
+	if got := w.console.run(t, "check", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, "client.json: this is not the file of an OAuth client of the type \"Desktop app\"") {
 		t.Errorf("with a client of another type: exit code %d:\n%s", got.code, got.stdout)
 	}
+	w.write("users.json", `{"type":"service_account"}`)
+	w.directory(googleNora, samsOwn)
+	w.configure("mailboxes_from_users: {domain: example.com, gmail: {service_account_file: users.json}}\n" + ritaAndSam)
+	if got := w.console.run(t, "check", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, "users.json: the key of the service account is not a JSON key file") {
+		t.Errorf("with a broken key for users' mailboxes: exit code %d:\n%s", got.code, got.stdout)
+	}
+	w.configure(ritaAndSam + "  - {id: tim, address: tim@example.com, gmail: {service_account_file: account.json}}")
 	w.google.Delegate()
 	if got := w.console.run(t, "check", "--connect", "--config", w.path("config.yaml")); got.code != exitFailed || !strings.Contains(got.stdout, "!!  mailbox tim: ") {
 		t.Errorf("without delegation: exit code %d:\n%s", got.code, got.stdout)

@@ -12,21 +12,35 @@ import (
 	"mailsyncd/providers/providertest"
 )
 
-// dovecotServer is a mailbox on a real server as the suite wants it.
-type dovecotServer struct {
+// mailServer is a real server with its users.
+type mailServer interface {
+	MakeFolder(user, folder string)
+	Deliver(user, folder, mail string, arrival time.Time)
+}
+
+// realServer is one user's mailbox on it as the suite wants it.
+type realServer struct {
 	*imap.Provider
-	d    *testutil.Dovecot
-	user string
+	on       mailServer
+	user     string
+	renumber func(user string)
 }
 
-func (s dovecotServer) Deliver(_ *testing.T, folder, mail string, arrival time.Time) {
-	s.d.Deliver(s.user, folder, mail, arrival)
+func (s realServer) Deliver(_ *testing.T, folder, mail string, arrival time.Time) {
+	s.on.Deliver(s.user, folder, mail, arrival)
 }
 
-func (s dovecotServer) Renumber(*testing.T) {
-	s.d.Stop()
-	s.d.Renumber(s.user, 0)
-	s.d.Start()
+func (s realServer) Renumber(*testing.T) { s.renumber(s.user) }
+
+// newRealServer makes a user's folders. On Courier all but INBOX lie below it.
+func newRealServer(t *testing.T, on mailServer, addr, user string, renumber func(user string)) providertest.Server {
+	t.Helper()
+	for _, folder := range []string{"INBOX", "Sent", "Junk"} {
+		on.MakeFolder(user, folder)
+	}
+	cfg := config(t, addr)
+	cfg.Username, cfg.PageSize = user, 3
+	return realServer{imap.New(cfg), on, user, renumber}
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,12 +58,12 @@ func TestSpellings(t *testing.T) {
 }
 
 func newDovecotServer(t *testing.T, d *testutil.Dovecot, user string) providertest.Server {
-	for _, folder := range []string{"INBOX", "Sent", "Junk"} {
-		d.MakeFolder(user, folder)
-	}
-	cfg := config(t, d.Plain)
-	cfg.Username, cfg.PageSize = user, 3
-	return dovecotServer{imap.New(cfg), d, user}
+	t.Helper()
+	return newRealServer(t, d, d.Plain, user, func(user string) {
+		d.Stop()
+		d.Renumber(user, 0)
+		d.Start()
+	})
 }
 
 // userOf makes a user name of the last part of a test's name.

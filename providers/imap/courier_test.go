@@ -14,20 +14,6 @@ import (
 	"mailsyncd/providers/providertest"
 )
 
-// courierServer is a mailbox on Courier as the suite wants it: Sent and Junk lie
-// below INBOX.
-type courierServer struct {
-	*imap.Provider
-	c    *testutil.Courier
-	user string
-}
-
-func (s courierServer) Deliver(_ *testing.T, folder, mail string, arrival time.Time) {
-	s.c.Deliver(s.user, folder, mail, arrival)
-}
-
-func (s courierServer) Renumber(*testing.T) { s.c.Renumber(s.user) }
-
 func TestConformanceOnCourier(t *testing.T) {
 	c := testutil.StartCourier(t, testutil.CourierOptions{})
 	providertest.Run(t, func(t *testing.T) providertest.Server {
@@ -41,12 +27,8 @@ func TestSpellingsOnCourier(t *testing.T) {
 }
 
 func newCourierServer(t *testing.T, c *testutil.Courier, user string) providertest.Server {
-	for _, folder := range []string{"INBOX", "Sent", "Junk"} {
-		c.MakeFolder(user, folder)
-	}
-	cfg := config(t, c.Plain)
-	cfg.Username, cfg.PageSize = user, 3
-	return courierServer{imap.New(cfg), c, user}
+	t.Helper()
+	return newRealServer(t, c, c.Plain, user, c.Renumber)
 }
 
 func TestCursorHoldsAcrossSessionsOnCourier(t *testing.T) {

@@ -30,7 +30,7 @@ const offerEvery = 24 * time.Hour
 // speed: whoever records a session today must not read its password with a
 // quantum computer one day. But a server without them (OpenSSL before 3.5) takes
 // the curve alone, whatever is offered, and then a good part of a poll's processor
-// time went into a key that nobody uses and a hello three times as long. So such a
+// time went into a key that nobody uses and a much longer hello. So such a
 // server is offered the curves alone, as every server was until 2025, until it is
 // time to ask again. Nobody on the way can make us believe that it declined: the
 // handshake proves what was offered and taken (RFC 8446 §4.4).

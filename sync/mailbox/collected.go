@@ -55,8 +55,9 @@ func (p *pass) collected(ctx context.Context, row store.Mailbox, walk store.Walk
 	return err
 }
 
-// collect makes the walk that everything owed now has in common. The first walk
-// of a mailbox has just read it all, so its end counts as one.
+// collect makes the walk that everything owed now has in common. The end of a
+// mailbox's first walk counts as one: it has just read it all, or asked for it, and
+// then owes the rest (OwedSince).
 func (p *pass) collect(ctx context.Context, row store.Mailbox) (store.WalkState, bool, error) {
 	now := time.Now().UTC()
 	due := now.Sub(row.LastAudit) >= p.cfg.WalkEvery

@@ -101,7 +101,7 @@ func TestACollectedWalkDeliversWhatPollingMissed(t *testing.T) {
 		w.candidate("nora", "nora@example.net")
 		w.pass()
 		missing := w.mail("INBOX", "nora@example.net")
-		w.opener = hiding{w.opener}
+		w.opener = &hidingOpener{Opener: w.opener, hide: true}
 		w.pass()
 		w.wants()
 		time.Sleep(25 * time.Hour)
@@ -114,20 +114,6 @@ func TestACollectedWalkDeliversWhatPollingMissed(t *testing.T) {
 			t.Error("nobody was told")
 		}
 	})
-}
-
-// hiding never shows new mail.
-type hiding struct{ providers.Opener }
-
-type hidingSession struct{ providers.Mailbox }
-
-func (h hiding) Open(ctx context.Context) (providers.Mailbox, error) {
-	s, err := h.Opener.Open(ctx)
-	return hidingSession{s}, err
-}
-
-func (hidingSession) Next(_ context.Context, cur providers.Cursor, _ providers.Window) (providers.Page, error) {
-	return providers.Page{Next: cur}, nil
 }
 
 func TestAnOperatorsReconcileDoesNotWaitForTheDay(t *testing.T) {
